@@ -1,0 +1,266 @@
+"""The text form of graphs (`.sir`): one op a line, types always written, `parse(print(g)) == g`."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from .errors import IRError
+from .expr import from_ast
+from .graph import Graph, Loc, Module, Op, Value
+from .registry import definition
+from .types import DTYPES, parse_type, split_commas
+
+VERSION = 1
+
+
+# -- printing ------------------------------------------------------------------------------------------------------
+def print_module(module: Module) -> str:
+    """A module as text: version, facts, graphs."""
+    parts = [f"speechc {VERSION}"]
+    if module.meta:
+        parts.append("meta " + json.dumps(module.meta, sort_keys=True, default=str))
+    return "\n".join(parts + [print_graph(g) for g in module.graphs.values()]) + "\n"
+
+
+def print_graph(graph: Graph) -> str:
+    """One graph as text."""
+    inputs = ", ".join(f"%{v.name}: {v.type}" for v in graph.inputs)
+    lines = [f"graph {graph.name}({inputs}) {{"]
+    for v in graph.used_weights().values():
+        digest = v.payload.digest if v.payload.known or v.payload._digest else "?"
+        lines.append(f"  weight ${v.name}: {v.type} #{digest}")
+    for v in graph.states.values():
+        initial = v.payload.initial
+        lines.append(f"  state @{v.name}: {v.type} = {'$' + initial.name if hasattr(initial, 'name') else initial}")
+    names: dict[int, str] = {}
+    for op in graph.ops:
+        lines.append("  " + _op_line(op, names))
+    outs = [f"{_ref(v, names)} as {json.dumps(n)}" for v, n in zip(graph.outputs, graph.output_names)]
+    lines.append(f"  return {', '.join(outs)}".rstrip())
+    lines.append("}")
+    return "\n".join(lines)
+
+
+def print_op(op: Op) -> str:
+    """One op as text, its operands numbered as in its graph."""
+    names: dict[int, str] = {}
+    if op.graph is not None:
+        for other in op.graph.ops:
+            line = _op_line(other, names)
+            if other is op:
+                return line
+    return _op_line(op, names)
+
+
+def _op_line(op: Op, names: dict[int, str]) -> str:
+    arguments = [_ref(v, names) for v in op.operands] + [f"{k}={_attr(v)}" for k, v in op.attrs.items()]
+    text = f"{op.kind}({', '.join(arguments)})"
+    if op.results:
+        for r in op.results:
+            names[id(r)] = f"%{len(names)}"
+        types = ", ".join(str(r.type) for r in op.results)
+        text = f"{', '.join(names[id(r)] for r in op.results)} = {text} : " + (
+            types if len(op.results) == 1 else f"({types})"
+        )
+    loc = op.loc
+    text += f" @{json.dumps(loc.path)}" + "".join(
+        f" {x or '-'}" for x in (loc.cls, loc.source) if loc.cls or loc.source
+    )
+    return text + (f" <- {', '.join(loc.passes)}" if loc.passes else "")
+
+
+def _ref(v: Value | None, names: dict[int, str]) -> str:
+    if v is None:
+        return "none"
+    if v.kind == "const":
+        return f"{v.type.dtype}({_number(v.payload.item())})"
+    if v.kind == "result":
+        return names.get(id(v), "%?")
+    return {"weight": "$", "state": "@", "input": "%"}[v.kind] + v.name
+
+
+def _number(x) -> str:
+    return {True: "true", False: "false"}[x] if isinstance(x, bool) else repr(x)
+
+
+def _attr(v: Any) -> str:
+    if v is None:
+        return "none"
+    if isinstance(v, (bool, int, float)):
+        return _number(v)
+    if isinstance(v, str):
+        return json.dumps(v)
+    if isinstance(v, tuple):
+        return "[" + ", ".join(map(_attr, v)) + "]"
+    return str(v)
+
+
+# -- parsing -------------------------------------------------------------------------------------------------------
+_HEAD = re.compile(r"graph (\w[\w.-]*)\((.*)\) \{$")
+_NAMED = re.compile(r"(\S+): (.*?)$")
+_LITERAL = re.compile(rf"({'|'.join(DTYPES)})\((.*)\)$")
+_LOC = re.compile(r'"((?:[^"\\]|\\.)*)"(?: (?!<-)(\S+) (\S+))?(?: <- (.*))?$')
+
+
+def parse_module(text: str) -> Module:
+    """Read a module back; every type is checked against its rule again."""
+    module, graph, values = Module(), None, {}
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if not line or line.startswith("//"):
+            continue
+        try:
+            if graph is not None and line != "}":
+                _parse_line(graph, values, line)
+            elif line == "}":
+                graph = None
+            elif line.startswith("graph "):
+                graph, values = _parse_head(module, line), {}
+                values.update({f"%{v.name}": v for v in graph.inputs})
+            elif line.startswith("meta "):
+                module.meta = json.loads(line[5:])
+            elif not re.fullmatch(rf"speechc {VERSION}", line):
+                raise IRError(f"not speechc {VERSION} text: {line[:80]!r}")
+        except IRError as error:
+            error.where.append(f"line {number}")
+            raise
+    return module
+
+
+def _parse_head(module: Module, line: str) -> Graph:
+    head = _HEAD.match(line)
+    if not head:
+        raise IRError(f"not a graph: {line[:80]!r}")
+    graph = module.graph(head[1])
+    for part in split_commas(head[2]):
+        name, type_text = part.split(": ", 1)
+        graph.input(name.removeprefix("%"), parse_type(type_text))
+    return graph
+
+
+def _parse_line(graph: Graph, values: dict[str, Value], line: str) -> None:
+    if line.startswith("weight $"):
+        body, _, digest = line[8:].rpartition(" #")
+        name, type_text = _NAMED.match(body).groups()
+        graph.weights.declare(name, parse_type(type_text), None if digest == "?" else digest)
+    elif line.startswith("state @"):
+        body, _, initial = line[7:].rpartition(" = ")
+        name, type_text = _NAMED.match(body).groups()
+        start = graph.weights[initial[1:]] if initial[0] == "$" else ast.literal_eval(initial)
+        values[f"@{name}"] = graph.state(name, parse_type(type_text), start)
+    elif line.startswith("return"):
+        for part in split_commas(line[6:]):
+            value, _, name = part.partition(" as ")
+            graph.output(_parse_ref(graph, values, value), json.loads(name))
+    else:
+        _parse_op(graph, values, line)
+
+
+def _parse_op(graph: Graph, values: dict[str, Value], line: str) -> None:
+    at = line.rfind(' @"')
+    loc = _parse_loc(line[at + 2 :]) if at >= 0 else Loc("")
+    body = line[:at] if at >= 0 else line
+    results, types = [], []
+    if body.startswith("%"):
+        left, _, body = body.partition(" = ")
+        results = left.split(", ")
+        body, _, type_text = body.rpartition(" : ")
+        types = split_commas(type_text[1:-1]) if type_text.startswith("(") else [type_text]
+    kind, _, inside = body.partition("(")
+    if not inside.endswith(")"):
+        raise IRError(f"not an op: {line[:80]!r}")
+    operands, attrs = [], {}
+    for part in split_commas(inside[:-1]):
+        name, eq, value = part.partition("=")
+        if eq and name.isidentifier():
+            attrs[name] = _parse_attr(value)
+        else:
+            operands.append(_parse_ref(graph, values, part))
+    op = Op(kind, tuple(operands), attrs, loc)
+    inferred = definition(kind).infer(op)
+    written = tuple(parse_type(t) for t in types)
+    if inferred != written:
+        raise IRError(f"{kind} gives {', '.join(map(str, inferred))}, the text says {', '.join(types)}", code="SC102")
+    op.results = tuple(Value("result", t, "", op, i) for i, t in enumerate(written))
+    graph.insert(op, None)
+    values.update(zip(results, op.results))
+
+
+def _parse_ref(graph: Graph, values: dict[str, Value], text: str) -> Value | None:
+    if text == "none":
+        return None
+    if text[0] == "$":
+        return graph.weight(text[1:])
+    if text in values:
+        return values[text]
+    literal = _LITERAL.match(text)
+    if literal:
+        return graph.const(_parse_attr(literal[2]), literal[1])
+    raise IRError(f"{text} is not defined here")
+
+
+_SIMPLE = {"none": None, "true": True, "false": False}
+_WORDS = {"nan": float("nan"), "inf": float("inf"), **_SIMPLE}
+
+
+def _parse_attr(text: str) -> Any:
+    if text in _SIMPLE:
+        return _SIMPLE[text]
+    if text.isdigit():
+        return int(text)
+    if text[0] == '"':
+        return json.loads(text)
+    try:
+        return _attr_from(ast.parse(text, mode="eval").body)
+    except SyntaxError:
+        raise IRError(f"not an attribute: {text[:80]!r}") from None
+
+
+def _attr_from(node: ast.AST) -> Any:
+    match node:
+        case ast.List(elts=items):
+            return tuple(_attr_from(i) for i in items)
+        case ast.Constant(value=v):
+            return v
+        case ast.Name(id=name) if name in _WORDS:
+            return _WORDS[name]
+        case ast.UnaryOp(op=ast.USub(), operand=x):
+            value = _attr_from(x)
+            return -value
+    return from_ast(node)
+
+
+def _parse_loc(text: str) -> Loc:
+    found = _LOC.match(text)
+    if not found:
+        raise IRError(f"not a location: {text!r}")
+    path, cls, source, passes = found.groups()
+    clean = ["" if x in (None, "-") else x for x in (cls, source)]
+    return Loc(json.loads(f'"{path}"'), *clean, tuple(passes.split(", ")) if passes else ())
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
+def save(module: Module, path: Path | str, weights: bool = True) -> None:
+    """Write `x.sir`, and its weights to `x.safetensors` beside it."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(print_module(module))
+    if weights and len(module.weights):
+        used = set().union(*(g.used_weights() for g in module.graphs.values()))
+        module.weights.drop_unused(used)
+        module.weights.save(path.with_suffix(".safetensors"))
+    temporary.replace(path)
+
+
+def load(path: Path | str) -> Module:
+    """Read `x.sir`, and the weights beside it if they are there."""
+    path = Path(path)
+    module = parse_module(path.read_text())
+    beside = path.with_suffix(".safetensors")
+    if beside.exists():
+        module.weights.attach(beside)
+    return module

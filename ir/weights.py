@@ -1,0 +1,144 @@
+"""Weights live beside the graph: by name, shared by every pass, computed or read only when somebody looks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from .errors import IRError
+from .types import DTYPES, Tensor, dtype_of
+
+
+class Weight:
+    """One named array: its type, and a way to get it. `digest` identifies the contents without keeping them."""
+
+    __slots__ = ("name", "type", "_load", "_array", "_digest")
+
+    def __init__(self, name: str, type: Tensor, load: Callable[[], np.ndarray] | None, digest: str | None = None):
+        self.name, self.type = name, type
+        self._load, self._array, self._digest = load, None, digest
+
+    @property
+    def array(self) -> np.ndarray:
+        """The values; read or computed at the first call and kept."""
+        if self._array is None:
+            if self._load is None:
+                raise IRError(
+                    f"the values of weight ${self.name} are not here (only its type is)",
+                    code="SC103",
+                    hints=["keep the .safetensors file beside the .sir file"],
+                )
+            array = self._load()
+            want = tuple(self.type.sizes)
+            if array.shape != want or array.dtype != DTYPES[self.type.dtype]:
+                raise IRError(f"weight ${self.name} is {array.dtype}{list(array.shape)}, its type says {self.type}")
+            self._array, self._load = array, None
+        return self._array
+
+    @property
+    def known(self) -> bool:
+        """Whether values are available at all."""
+        return self._array is not None or self._load is not None
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits of the contents' hash (of the recipe, for a derived weight)."""
+        if self._digest is None:
+            self._digest = digest_of(self.array)
+        return self._digest
+
+
+def digest_of(array: np.ndarray) -> str:
+    data = np.ascontiguousarray(array)
+    head = f"{data.dtype.str}{data.shape}".encode()
+    return hashlib.blake2b(data.reshape(-1).view(np.uint8).data, digest_size=4, key=head[:64]).hexdigest()
+
+
+class Weights:
+    """The weights of a module, by name. Adding never copies: arrays are shared with whoever made them."""
+
+    def __init__(self):
+        self._by_name: dict[str, Weight] = {}
+
+    def __getitem__(self, name: str) -> Weight:
+        if name not in self._by_name:
+            raise IRError(f"no weight is called ${name}")
+        return self._by_name[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    def __iter__(self) -> Iterator[Weight]:
+        return iter(self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def fresh(self, name: str) -> str:
+        """`name`, with a number behind it if it is taken."""
+        if name not in self._by_name:
+            return name
+        i = 1
+        while f"{name}.{i}" in self._by_name:
+            i += 1
+        return f"{name}.{i}"
+
+    def add(self, name: str, array: np.ndarray, dtype: str | None = None, quant=None) -> Weight:
+        """Put an array beside the graph under a free name; the same array twice under one name is one weight."""
+        old = self._by_name.get(name)
+        if old is not None and old._array is array:
+            return old
+        weight = Weight(self.fresh(name), Tensor(dtype or dtype_of(array), array.shape, quant), None)
+        weight._array = array
+        return self._put(weight)
+
+    def derive(self, name: str, recipe: str, sources: list[Weight], type: Tensor, compute: Callable) -> Weight:
+        """A weight computed from others when first needed: `compute(*source arrays)`, identified by `recipe`."""
+        key = recipe + "".join(f":{s.digest}" for s in sources)
+        digest = hashlib.blake2b(key.encode(), digest_size=4).hexdigest()
+        return self._put(Weight(self.fresh(name), type, lambda: compute(*(s.array for s in sources)), digest))
+
+    def declare(self, name: str, type: Tensor, digest: str | None = None) -> Weight:
+        """A weight known by type alone, as in a text without its weights file."""
+        if name in self._by_name:
+            known = self._by_name[name]
+            if known.type != type:
+                raise IRError(f"weight ${name} is {known.type}, the text says {type}")
+            return known
+        return self._put(Weight(name, type, None, digest))
+
+    def drop_unused(self, used: set[str]) -> None:
+        """Forget every weight that is not in `used`."""
+        self._by_name = {n: w for n, w in self._by_name.items() if n in used}
+
+    def _put(self, weight: Weight) -> Weight:
+        self._by_name[weight.name] = weight
+        return weight
+
+    def save(self, path: Path) -> None:
+        """Write all known weights to a safetensors file (through a temporary name)."""
+        from safetensors.numpy import save_file
+
+        temporary = path.with_name(path.name + ".tmp")
+        save_file({w.name: np.ascontiguousarray(w.array) for w in self if w.known}, str(temporary))
+        temporary.replace(path)
+
+    def attach(self, path: Path) -> None:
+        """Take the values of declared weights from a safetensors file, memory-mapped, read when needed."""
+        from safetensors import safe_open
+
+        with safe_open(str(path), framework="numpy") as file:
+            names = set(file.keys())
+        for w in self:
+            if not w.known and w.name in names:
+                w._load = lambda name=w.name: _read_one(path, name)
+
+
+def _read_one(path: Path, name: str) -> np.ndarray:
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="numpy") as file:
+        return file.get_tensor(name)

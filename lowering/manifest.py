@@ -1,0 +1,107 @@
+"""The manifest beside every artefact (`<name>.json`): all that somebody needs who has the file and nothing else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..ir.graph import Graph
+from ..ir.types import Tensor
+
+FORMAT = 1
+
+
+@dataclass
+class Port:
+    """An input, output or state of a file: `name` is the model's own, `file_name` what the file calls it.
+
+    `shape` holds integers, and text for symbolic sizes (`"T"`, `"T//4"`). `time` is set where one axis is time: its
+    axis, clock, rate (frames per tick of the clock, as a fraction), delay (frames) and length. `quant` is
+    [scale, zero_point] of an integer port. States have `initial` and the name of the output that carries the new value.
+    """
+
+    name: str
+    file_name: str
+    dtype: str
+    shape: list[int | str]
+    time: dict[str, Any] | None = None
+    quant: list[float] | None = None
+    initial: float | None = None
+    output: str | None = None
+
+
+@dataclass
+class Manifest:
+    """What an artefact is and how to feed it; `save` and `load` keep it as JSON."""
+
+    artefact: str
+    target: str
+    precision: str
+    inputs: list[Port]
+    outputs: list[Port]
+    states: list[Port] = field(default_factory=list)
+    sample_rate: int | None = None
+    tokens: list[str] | None = None
+    source_hash: str = ""
+    limits: dict[str, list[int | None]] = field(default_factory=dict)  # symbol: [least, most]
+    reset: str | None = None  # what a runner must call between utterances, where the file itself keeps state
+    notes: list[str] = field(default_factory=list)
+    meta: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def save(self, path: Path) -> None:
+        """Write the manifest (through a temporary name)."""
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        temporary.replace(path)
+
+    @staticmethod
+    def load(path: Path) -> Manifest:
+        """Read a manifest back."""
+        data = json.loads(path.read_text())
+        for group in ("inputs", "outputs", "states"):
+            data[group] = [Port(**p) for p in data[group]]
+        return Manifest(**data)
+
+
+def port(name: str, type: Tensor, file_name: str | None = None, **more) -> Port:
+    """The port of a value of `type`."""
+    time = next(
+        (
+            {
+                "axis": i,
+                "clock": d.time.clock,
+                "rate": str(d.time.rate),
+                "delay": d.time.delay,
+                "length": str(d.time.length),
+            }
+            for i, d in enumerate(type.shape)
+            if d.time is not None
+        ),
+        None,
+    )
+    shape = [s if isinstance(s, int) else str(s) for s in type.sizes]
+    quant = [type.quant.scale, type.quant.zero_point] if type.quant else None
+    return Port(name, file_name or name, type.dtype, shape, time, quant, **more)
+
+
+def manifest_of(graph: Graph, artefact: str, target: str, precision: str, meta: dict[str, Any]) -> Manifest:
+    """A manifest with the ports of `graph` under their own names; a target changes `file_name` where it must."""
+    states = [
+        port(n, v.type, initial=v.payload.initial if isinstance(v.payload.initial, (int, float)) else None, output=n)
+        for n, v in graph.states.items()
+    ]
+    return Manifest(
+        artefact=artefact,
+        target=target,
+        precision=precision,
+        inputs=[port(v.name, v.type) for v in graph.inputs],
+        outputs=[port(n, v.type) for n, v in zip(graph.output_names, graph.outputs)],
+        states=states,
+        sample_rate=meta.get("sample_rate"),
+        tokens=meta.get("tokens"),
+        source_hash=meta.get("source_hash", ""),
+        limits=meta.get("limits", {}),
+    )

@@ -1,0 +1,121 @@
+"""What every target is: a legality table, `emit`, and a session to run the file; found by folder or entry point."""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import numpy as np
+
+from ..ir.errors import MissingError, UnsupportedError, UsageError
+from ..ir.graph import Graph, Module, Op
+from .manifest import Manifest
+
+TARGETS: dict[str, str] = {  # name: module that holds `target`
+    "onnx": "speechc.lowering.onnx",
+    "tflite": "speechc.lowering.tflite",
+}
+ALIASES: dict[str, str] = {".onnx": "onnx", ".tflite": "tflite"}
+
+
+@dataclass(frozen=True)
+class Option:
+    """A choice of one target, shown in its help: a name, a default and what it does."""
+
+    name: str
+    default: object
+    help: str
+
+
+class Session(ABC):
+    """A loaded file. States start at their initial values and go from one `run` to the next until `reset`."""
+
+    manifest: Manifest
+
+    @abstractmethod
+    def run_named(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by the model's own names, for inputs by the model's own names, in the model's own layout."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Put every state back to its initial value."""
+
+    def run(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Outputs in order, for inputs in order."""
+        names = [p.name for p in self.manifest.inputs]
+        if len(arrays) != len(names):
+            raise UsageError("SC110", f"this file takes {len(names)} inputs ({', '.join(names)}), got {len(arrays)}")
+        out = self.run_named(dict(zip(names, arrays)))
+        return tuple(out[p.name] for p in self.manifest.outputs)
+
+
+class Target(ABC):
+    """One way to write and run a graph. Subclasses live in `lowering/<name>/__init__.py` as `target`.
+
+    `legalize` names the passes that bring a graph into this target's form, in order; `precisions` what it can be asked
+    for; `suffix` its files. Nothing here may import the target's SDK before `emit` or `load`.
+    """
+
+    name: str
+    suffix: str
+    legalize: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ("float32",)
+    options: tuple[Option, ...] = ()
+
+    @abstractmethod
+    def illegal(self, op: Op) -> str | None:
+        """Why this target cannot express `op`, judged from its kind, attributes and types; None if it can."""
+
+    @abstractmethod
+    def emit(self, module: Module, path: Path, precision: str, options: Mapping[str, object]) -> list[Path]:
+        """Write the file(s) of a legal module at `path` and the manifest beside; return every path written."""
+
+    @abstractmethod
+    def load(self, path: Path, threads: int | None = None) -> Session:
+        """Open a file that `emit` wrote."""
+
+    def check(self, graph: Graph) -> None:
+        """Raise one error that lists every op that this target lacks, by module path (exit status 4)."""
+        found = [(op, why) for op in graph.ops if (why := self.illegal(op)) is not None]
+        if found:
+            where = [f"{op.loc}: {op.kind}: {why}" for op, why in found]
+            raise UnsupportedError(
+                "SC300",
+                f"{self.name} lacks {len(found)} of {len(graph)} ops",
+                where,
+                [f"speechc ops shows what {self.name} can do; another target may have them"],
+            )
+
+
+def target(name: str) -> Target:
+    """The target called `name`, from its folder or from an installed plugin (entry point group speechc.targets)."""
+    if name in TARGETS:
+        return importlib.import_module(TARGETS[name].replace("speechc.lowering", __package__)).target
+    for point in entry_points(group="speechc.targets"):
+        if point.name == name:
+            return point.load()
+    raise UsageError("SC012", f"there is no target {name}", hints=[f"one of {', '.join(available())}"])
+
+
+def available() -> list[str]:
+    """Names of all targets, built in and installed."""
+    return [*TARGETS, *(p.name for p in entry_points(group="speechc.targets"))]
+
+
+def needs(package: str, extra: str):
+    """Import a package that only one target needs; a clear error with the command that installs it (exit status 8)."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingError(
+            "SC800", f"the package {package} is missing ({error})", hints=[f"pip install 'speechc[{extra}]'"]
+        ) from None
+
+
+def legal_kinds(table: Iterable[str], op: Op) -> str | None:
+    """The usual first test of `illegal`: the op must be in the target's table."""
+    return None if op.kind in table else "not in this target's table"
