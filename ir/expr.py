@@ -32,7 +32,7 @@ class Extreme(NamedTuple):
 
 
 Atom = Sym | Div | Extreme
-Size = Union[int, "Expr"]  # noqa: UP007  (the class comes below)
+Size = Union[int, "Expr"]
 
 
 class Expr:

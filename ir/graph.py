@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -306,6 +306,12 @@ class Builder:
 
     def weight(self, name: str, array: np.ndarray, dtype: str | None = None, quant=None) -> Value:
         return self.graph.weight(name, array, dtype, quant)
+
+    def derived(self, name: str, recipe: str, type: Tensor, compute: Callable, *sources: Value) -> Value:
+        """A weight of `type` computed from known values when first needed; `recipe` says how, for its identity."""
+        return self.graph.weight_value(
+            self.graph.weights.derive(name, recipe, [v.payload for v in sources], type, compute)
+        )
 
     def extent(self, size: Size) -> Value:
         """A size as an i64 scalar that ops can compute with."""

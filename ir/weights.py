@@ -95,11 +95,20 @@ class Weights:
         weight._array = array
         return self._put(weight)
 
-    def derive(self, name: str, recipe: str, sources: list[Weight], type: Tensor, compute: Callable) -> Weight:
-        """A weight computed from others when first needed: `compute(*source arrays)`, identified by `recipe`."""
-        key = recipe + "".join(f":{s.digest}" for s in sources)
-        digest = hashlib.blake2b(key.encode(), digest_size=4).hexdigest()
-        return self._put(Weight(self.fresh(name), type, lambda: compute(*(s.array for s in sources)), digest))
+    def derive(self, name: str, recipe: str, sources: list, type: Tensor, compute: Callable) -> Weight:
+        """A weight computed from others when first needed: `compute(*source arrays)`, identified by `recipe`.
+
+        `sources` are weights or numpy scalars. One recipe with the same sources is one weight.
+        """
+        parts = [s.digest if isinstance(s, Weight) else repr(s.item()) for s in sources]
+        digest = hashlib.blake2b(":".join([recipe, str(type), *parts]).encode(), digest_size=4).hexdigest()
+        if name in self._by_name and self._by_name[name]._digest == digest:
+            return self._by_name[name]
+
+        def load():
+            return compute(*(s.array if isinstance(s, Weight) else s for s in sources))
+
+        return self._put(Weight(self.fresh(name), type, load, digest))
 
     def declare(self, name: str, type: Tensor, digest: str | None = None) -> Weight:
         """A weight known by type alone, as in a text without its weights file."""
