@@ -13,6 +13,7 @@ from .expr import from_ast
 from .graph import Graph, Loc, Module, Op, Value
 from .registry import definition
 from .types import DTYPES, parse_type, split_commas
+from .weights import Weight, Weights
 
 VERSION = 1
 
@@ -106,9 +107,9 @@ _LITERAL = re.compile(rf"({'|'.join(DTYPES)})\((.*)\)$")
 _LOC = re.compile(r'"((?:[^"\\]|\\.)*)"(?: (?!<-)(\S+) (\S+))?(?: <- (.*))?$')
 
 
-def parse_module(text: str) -> Module:
-    """Read a module back; every type is checked against its rule again."""
-    module, graph, values = Module(), None, {}
+def parse_module(text: str, weights: Weights | None = None) -> Module:
+    """Read a module back, over `weights` if given; every type is checked against its rule again."""
+    module, graph, values = Module(weights=weights if weights is not None else Weights()), None, {}
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.strip()
         if not line or line.startswith("//"):
@@ -241,6 +242,34 @@ def _parse_loc(text: str) -> Loc:
     path, cls, source, passes = found.groups()
     clean = ["" if x in (None, "-") else x for x in (cls, source)]
     return Loc(json.loads(f'"{path}"'), *clean, tuple(passes.split(", ")) if passes else ())
+
+
+# -- copies --------------------------------------------------------------------------------------------------------
+def clone(module: Module) -> Module:
+    """A copy of the graphs that shares the weights' arrays."""
+    return _reread(module, print_module(module), lambda w: w)
+
+
+def retyped(module: Module, old: str = "f32", new: str = "f64") -> Module:
+    """A copy that computes in another floating-point type, so that a property can be judged in float64."""
+    text = re.sub(rf"(?<![\w$%@.]){old}(?=[\[(])", new, print_module(module)).replace(
+        f'dtype="{old}"', f'dtype="{new}"'
+    )
+
+    def convert(w: Weight) -> Weight:
+        if w.type.dtype != old or not w.known:
+            return w
+        array = w.array.astype(DTYPES[new])
+        return Weight(w.name, w.type.with_(dtype=new), lambda: array)
+
+    return _reread(module, text, convert)
+
+
+def _reread(module: Module, text: str, convert) -> Module:
+    weights = Weights()
+    for w in module.weights:
+        weights._put(convert(w))
+    return parse_module(text, weights)
 
 
 # -- files ---------------------------------------------------------------------------------------------------------

@@ -66,6 +66,14 @@ class Target(ABC):
     precisions: tuple[str, ...] = ("float32",)
     options: tuple[Option, ...] = ()
 
+    def compress(self, precision: str, calibrated: bool) -> tuple[str, ...]:
+        """The passes (as text) that make a graph of `precision` out of a float32 one, best for this target."""
+        return ()
+
+    def legalize_for(self, precision: str) -> tuple[str, ...]:
+        """The passes (as text) that bring a graph of `precision` into this target's form."""
+        return self.legalize
+
     @abstractmethod
     def illegal(self, op: Op) -> str | None:
         """Why this target cannot express `op`, judged from its kind, attributes and types; None if it can."""

@@ -1,0 +1,103 @@
+"""Runs passes over a module: verifies, times and reports each one, and lets observers look at what it did."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..ir.errors import NumericalError, SpeechcError
+from ..ir.graph import Module
+from ..ir.interpreter import initial_states
+from ..ir.interpreter import run as interpret
+from ..ir.text import clone, print_module, retyped
+from ..ir.verifier import verify
+from ..passes.base import Context, Lossy, Pass, Streaming
+from .invariants import check_stage
+from .numerics import Difference, difference
+
+
+@dataclass
+class Step:
+    """What one pass did: `changed` is found by comparing texts, never reported by the pass."""
+
+    name: str
+    seconds: float
+    changed: bool
+    changes: int
+    ops: int
+    difference: Difference | None = None
+
+
+@dataclass
+class Manager:
+    """Runs a list of passes.
+
+    `verify_each`: "types" re-infers every type after every pass; "numeric" also evaluates the graph before and after
+    on `feeds` in float64 and holds the pass to its `equal`. `observers` are called as (index, pass, module, step).
+    """
+
+    context: Context = field(default_factory=Context)
+    verify_each: str = "types"
+    feeds: Mapping[str, np.ndarray] | None = None
+    observers: list[Callable[[int, Pass, Module, Step], None]] = field(default_factory=list)
+
+    def run(self, module: Module, passes: list[Pass]) -> list[Step]:
+        """Apply `passes` to every graph of `module` in place."""
+        verify(module)
+        text, steps = print_module(module), []
+        for index, p in enumerate(passes, 1):
+            before = clone(module) if self.verify_each == "numeric" and not isinstance(p.equal, Streaming) else None
+            changes, start = self.context.changes, time.perf_counter()
+            try:
+                for graph in module.graphs.values():
+                    p.run(graph, self.context)
+                    graph.sweep()
+            except SpeechcError as error:
+                error.where.append(f"pass {p}")
+                raise
+            seconds = time.perf_counter() - start
+            now = print_module(module)
+            step = Step(
+                str(p), seconds, now != text, self.context.changes - changes, sum(map(len, module.graphs.values()))
+            )
+            text = now
+            if step.changed:
+                verify(module)
+                check_stage(p, module)
+                if before is not None:
+                    step.difference = compare(before, module, self.feeds or {})
+                    judge(p, step.difference)
+            steps.append(step)
+            for observer in self.observers:
+                observer(index, p, module, step)
+        return steps
+
+
+def compare(before: Module, after: Module, feeds: Mapping[str, np.ndarray]) -> Difference:
+    """Outputs of two versions of the first graph, in float64."""
+    return difference(evaluate64(after, feeds), evaluate64(before, feeds))
+
+
+def evaluate64(module: Module, feeds: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+    """The outputs and the next states of the first graph, computed in float64 where it says float32."""
+    wide = retyped(module)
+    graph = next(iter(wide.graphs.values()))
+    fed = {n: a.astype(np.float64) if a.dtype == np.float32 else a for n, a in feeds.items()}
+    states = initial_states(graph)
+    outputs = interpret(graph, fed, states)
+    return (*outputs, *states.values())
+
+
+def judge(p: Pass, found: Difference) -> None:
+    """Raise if a pass did not keep what it declares."""
+    kept = p.equal
+    lost = isinstance(kept, Lossy) and kept.metric == "snr" and found.snr < kept.budget
+    if lost or not kept.allows(found.error):
+        raise NumericalError(
+            "SC500",
+            f"pass {p} declares {kept}, but outputs differ: {found}",
+            hints=["--bisect finds the single rewrite that breaks it"],
+        )
