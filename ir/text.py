@@ -286,10 +286,10 @@ def save(module: Module, path: Path | str, weights: bool = True) -> None:
 
 
 def load(path: Path | str) -> Module:
-    """Read `x.sir`, and the weights beside it if they are there."""
+    """Read `x.sir`, and the weights beside it: `x.safetensors`, or `weights.safetensors` for a folder of dumps."""
     path = Path(path)
     module = parse_module(path.read_text())
-    beside = path.with_suffix(".safetensors")
-    if beside.exists():
-        module.weights.attach(beside)
+    for beside in (path.with_suffix(".safetensors"), path.with_name("weights.safetensors")):
+        if beside.exists():
+            module.weights.attach(beside)
     return module

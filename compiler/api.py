@@ -1,0 +1,80 @@
+"""The Python face: `speechc.compile` makes an `Artifact`, `speechc.load` opens one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..lowering.manifest import Manifest
+from ..lowering.target import Session
+from . import driver
+
+
+class Artifact:
+    """A compiled model: `path` and `manifest` of the file, `report` of the compilation, `run` to use it."""
+
+    def __init__(self, path: Path, manifest: Manifest, report: dict[str, Any] | None = None):
+        self.path, self.manifest, self.report = path, manifest, report
+        self._session: Session | None = None
+
+    @property
+    def session(self) -> Session:
+        """The loaded file, opened at first use."""
+        if self._session is None:
+            self._session = driver.open_artefact(self.path)
+        return self._session
+
+    def run(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The outputs, in order, for inputs in order and in the model's own layout.
+
+        States, where the model has any, go from one call to the next; `session.reset()` starts over.
+        """
+        return self.session.run(*(np.ascontiguousarray(a) for a in arrays))
+
+    def __repr__(self) -> str:
+        return f"Artifact({str(self.path)!r}, {self.manifest.target}, {self.manifest.precision})"
+
+
+def compile(
+    model: Any,
+    inputs: Any = None,
+    time_axis: int | Mapping[str, int] = 1,
+    target: str = "onnx",
+    precision: str = "float32",
+    calibration: Any = None,
+    output: str | Path | None = None,
+    *,
+    name: str | None = None,
+    weights: str | Path | None = None,
+    trust_pickle: bool = False,
+    min_snr: float | None = None,
+    options: Mapping[str, object] | None = None,
+) -> Artifact:
+    """Compile a PyTorch model to a file for `target`, and prove that the file does what the model did.
+
+    `model`: an `nn.Module`, an `ExportedProgram`, the path of an archive, or `"package.module:factory"`. `inputs`:
+    sample arrays (by name or in order), or texts such as `"audio=f32[1,T]"`; not needed where the archive has its own.
+    `time_axis`: the axis of the input that is time; a dict by input name for several. `calibration`: feeds, or a folder
+    of recordings. `output`: a file or folder (the current one by default). Raises `SpeechcError` with a code.
+    """
+    subject = driver.read_subject(model, inputs, time_axis, Path(weights) if weights else None, trust_pickle)
+    settings = driver.Settings(
+        target=target,
+        precision=precision,
+        calibration=calibration,
+        output=Path(output) if output is not None else None,
+        name=name,
+        min_snr=min_snr,
+        options=dict(options or {}),
+    )
+    report = driver.build(subject, settings)
+    return Artifact(report.artefact, Manifest.load(report.artefact.with_suffix(".json")), report.as_dict())
+
+
+def load(path: str | Path) -> Artifact:
+    """Open a compiled file; its manifest must lie beside it."""
+    path = Path(path)
+    return Artifact(path, driver.manifest_of(path))

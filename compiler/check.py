@@ -1,0 +1,84 @@
+"""The proof at compile time: traced model, final graph and emitted file agree on the user's sample at two lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..ir.errors import NumericalError
+from ..ir.graph import Module
+from ..ir.interpreter import initial_states
+from ..ir.interpreter import run as interpret
+from ..lowering.target import Session
+from .numerics import Difference, difference
+from .samples import Feeds
+
+# float32 results differ by the order of sums; 1e-4 of the largest output covers a few hundred layers of it.
+FLOAT32 = 1e-4
+# What a precision may cost at the last output in dB, unless --min-snr says otherwise.
+MIN_SNR = {"float16": 40.0, "int8": 20.0, "int4": 10.0}
+
+
+@dataclass
+class Proof:
+    """The worst difference found: file against model, graph against model, file against graph; and at which sizes."""
+
+    file: Difference
+    graph: Difference
+    between: Difference
+    lengths: list[dict[str, list[int]]]
+
+
+def prove(
+    reference: Callable[[Feeds], tuple[np.ndarray, ...]],
+    module: Module,
+    session: Session,
+    feeds: list[Feeds],
+    precision: str,
+    min_snr: float | None = None,
+) -> Proof:
+    """Compare the three on every feed; raise `NumericalError` (exit status 5) where they part."""
+    graph = next(iter(module.graphs.values()))
+    names = graph.output_names
+    found: list[tuple[Difference, Difference, Difference]] = []
+    for feed in feeds:
+        expected = reference(feed)
+        for name, array in zip(names, expected):
+            if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
+                raise NumericalError(
+                    "SC501", f"the model itself gives NaN in output {name}", hints=["try another sample"]
+                )
+        states = initial_states(graph)
+        meant = interpret(graph, feed, states)
+        session.reset()
+        written = session.run_named(feed)
+        actual = tuple(written[name] for name in names)
+        found.append((difference(actual, expected), difference(meant, expected), difference(actual, meant)))
+    file, own, between = (_worst([f[i] for f in found]) for i in range(3))
+    proof = Proof(file, own, between, [{n: list(a.shape) for n, a in feed.items()} for feed in feeds])
+    least = min_snr if min_snr is not None else MIN_SNR.get(precision)
+    for what, seen in (("the rewritten graph", own), ("the emitted file", file)):
+        if precision == "float32" and min_snr is None:
+            if not seen.error <= FLOAT32:
+                raise NumericalError(
+                    "SC502",
+                    f"{what} is not the model: {seen} (at most {FLOAT32:g} is rounding)",
+                    hints=["--bisect finds the pass, and in it the rewrite, that breaks it"],
+                )
+        elif not seen.snr >= (least or 0):
+            raise NumericalError(
+                "SC503",
+                f"{what} is too far from the model: {seen} (at least {least:g} dB wanted)",
+                hints=[
+                    "--calibrate DIR with real recordings",
+                    "--min-snr DB accepts less",
+                    "keep more layers in float",
+                ],
+            )
+    return proof
+
+
+def _worst(all_: list[Difference]) -> Difference:
+    return Difference(max(d.error for d in all_), min(d.snr for d in all_))

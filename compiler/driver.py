@@ -1,0 +1,265 @@
+"""One compilation from start to end: capture, passes, legality, emission, proof, and nothing half-written."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..ir.errors import UsageError
+from ..ir.graph import Module
+from ..ir.interpreter import run as interpret
+from ..ir.text import load as load_text
+from ..lowering.manifest import Manifest
+from ..lowering.target import Session
+from ..lowering.target import target as find_target
+from ..passes.base import Context, Pass, make
+from .audio import read_samples
+from .bisect import Culprit, bisect
+from .check import Proof, prove
+from .dump import DumpDir, PrintAfter
+from .executor import Executor
+from .manager import Manager, Step
+from .plan import plan
+from .samples import Feeds, as_feeds, at_lengths, default_sizes, draw
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class Settings:
+    """What a compilation is asked to do; the command line and `speechc.compile` fill it."""
+
+    target: str = "onnx"
+    precision: str = "float32"
+    calibration: Any = None
+    output: Path | None = None
+    name: str | None = None
+    min_snr: float | None = None
+    options: dict[str, object] = field(default_factory=dict)
+    passes: list[str] | None = None  # instead of the plan
+    verify_each: str = "types"
+    print_after: str | None = None
+    dump: Path | None = None
+    limit: int | None = None
+    sample_rate: int | None = None
+
+
+@dataclass
+class Subject:
+    """What is compiled: the graph, the original to compare with, and the user's sample."""
+
+    module: Module
+    reference: Callable[[Feeds], tuple[np.ndarray, ...]]
+    sample: Feeds
+    name: str
+
+
+@dataclass
+class Report:
+    """What came out; `as_dict` is the object that `--json` prints."""
+
+    artefact: Path
+    files: list[Path]
+    target: str
+    precision: str
+    bytes: int
+    proof: Proof
+    steps: list[Step]
+    remarks: list[str]
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; infinite SNR (no difference at all) is null."""
+        finite = lambda x: x if np.isfinite(x) else None
+        return {
+            "artefact": str(self.artefact),
+            "files": [str(f) for f in self.files],
+            "target": self.target,
+            "precision": self.precision,
+            "bytes": self.bytes,
+            "largest_error": finite(self.proof.file.error),
+            "snr": finite(self.proof.file.snr),
+            "file_against_graph": {k: finite(v) for k, v in asdict(self.proof.between).items()},
+            "checked_at": self.proof.lengths,
+            "passes": [
+                {
+                    "name": s.name,
+                    "seconds": round(s.seconds, 4),
+                    "changed": s.changed,
+                    "changes": s.changes,
+                    "ops": s.ops,
+                }
+                for s in self.steps
+            ],
+            "remarks": self.remarks,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def read_subject(
+    model: Any,
+    inputs: Any = None,
+    time_axis: int | Mapping[str, int] = 1,
+    weights: Path | None = None,
+    trust_pickle: bool = False,
+) -> Subject:
+    """Capture a model, or read a `.sir` file; with a sample, drawn at random where the user gave none."""
+    if isinstance(model, (str, Path)) and str(model).endswith(".sir"):
+        path = Path(model)
+        if not path.exists():
+            raise UsageError("SC010", f"{path} does not exist")
+        module, original = load_text(path), load_text(path)
+        graph, sample, name = module.main, None, path.stem
+        reference = lambda feeds: interpret(original.main, feeds)
+    else:
+        from .capture import capture_with_reference
+
+        module, reference, sample = capture_with_reference(
+            model, inputs, time_axis=time_axis, weights=weights, trust_pickle=trust_pickle
+        )
+        name = _name_of(model)
+        graph = next(iter(module.graphs.values()))
+    feeds = as_feeds(graph, sample) if sample is not None else _drawn(module)
+    return Subject(module, reference, feeds, name)
+
+
+def _drawn(module: Module) -> Feeds:
+    graph = next(iter(module.graphs.values()))
+    return draw(graph, default_sizes(graph, module.meta.get("limits", {})))
+
+
+def _name_of(model: Any) -> str:
+    if isinstance(model, (str, Path)):
+        text = str(model)
+        return text.rsplit(":", 1)[1] if ":" in text and not Path(text).exists() else Path(text).stem
+    return type(model).__name__.lower()
+
+
+def planned(subject: Subject, settings: Settings, calibrated: bool) -> list[Pass]:
+    """The passes of this compilation: the user's list, or the plan of the target and precision."""
+    if settings.passes is not None:
+        return [make(text) for text in settings.passes]
+    return plan(find_target(settings.target), settings.precision, calibrated)
+
+
+def build(subject: Subject, settings: Settings, progress: Progress = lambda what: None) -> Report:
+    """Compile `subject`; raises a `SpeechcError` (and writes nothing) where it cannot be shown to be right."""
+    start = time.perf_counter()
+    target, module = find_target(settings.target), subject.module
+    graph = next(iter(module.graphs.values()))
+    final = output_path(settings, subject.name, target.suffix)
+    samples = calibration_feeds(subject, settings)
+    context = Context(Executor(), samples, settings.limit)
+    steps = transform(subject, settings, context, planned(subject, settings, bool(samples)), progress)
+    for g in module.graphs.values():
+        target.check(g)
+    with _workshop(final) as folder:
+        progress(f"writing {final.name}")
+        written = target.emit(module, folder / final.name, settings.precision, settings.options)
+        progress("proving that the file does what the model did")
+        session = target.load(folder / final.name)
+        feeds = [f for sample in (samples[:2] or [subject.sample]) for f in at_lengths(sample, graph, limits(module))]
+        proof = prove(subject.reference, module, session, feeds, settings.precision, settings.min_snr)
+        files = _deliver(written, final.parent)
+    size = sum(f.stat().st_size for f in files if not f.name.endswith(".json"))
+    remarks = [str(r) for r in context.remarks]
+    seconds = time.perf_counter() - start
+    return Report(final, files, target.name, settings.precision, size, proof, steps, remarks, seconds)
+
+
+def limits(module: Module) -> dict[str, list[int | None]]:
+    """The range of every symbolic size that the capture found."""
+    return module.meta.get("limits", {})
+
+
+def transform(
+    subject: Subject, settings: Settings, context: Context, passes: Iterable[Pass], progress: Progress
+) -> list[Step]:
+    """Run the passes with the observers that the settings ask for."""
+    manager = Manager(context, settings.verify_each, subject.sample)
+    manager.observers.append(lambda index, p, module, step: progress(f"pass {index} {p}"))
+    if settings.print_after:
+        manager.observers.append(PrintAfter(settings.print_after))
+    dump = DumpDir(settings.dump, subject.module) if settings.dump else None
+    if dump:
+        manager.observers.append(dump)
+    try:
+        return manager.run(subject.module, list(passes))
+    finally:
+        if dump:
+            dump.finish(context)
+
+
+def find_culprit(subject: Subject, settings: Settings) -> Culprit | None:
+    """The first pass, and the first single rewrite in it, that does not keep what it declares."""
+    samples = calibration_feeds(subject, settings)
+    passes = planned(subject, settings, bool(samples))
+    return bisect(subject.module, passes, subject.sample, Context(Executor(), samples))
+
+
+def calibration_feeds(subject: Subject, settings: Settings) -> list[Feeds]:
+    """The calibration samples as feeds: from a folder, or arrays given in Python."""
+    given = settings.calibration
+    if given is None:
+        return []
+    graph = next(iter(subject.module.graphs.values()))
+    if isinstance(given, (str, Path)):
+        given = read_samples(Path(given), settings.sample_rate or subject.module.meta.get("sample_rate"))
+    feeds = [as_feeds(graph, sample) for sample in given]
+    if not feeds:
+        raise UsageError("SC035", "no calibration samples were given")
+    return feeds
+
+
+def output_path(settings: Settings, name: str, suffix: str) -> Path:
+    """Where the artefact goes: the file or folder asked for, or the current folder, under the model's name."""
+    out = settings.output or Path.cwd()
+    path = out if out.suffix == suffix else out / f"{settings.name or name}{suffix}"
+    folder = path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError("SC011", f"cannot write to {folder} ({error.strerror or error})") from None
+    return path
+
+
+class _workshop:
+    """A temporary folder beside the result: files are moved out of it only when they are proven."""
+
+    def __init__(self, final: Path):
+        self.parent = final.parent
+
+    def __enter__(self) -> Path:
+        self.folder = Path(tempfile.mkdtemp(prefix=".speechc-", dir=self.parent))
+        return self.folder
+
+    def __exit__(self, *_) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _deliver(written: list[Path], folder: Path) -> list[Path]:
+    return [path.replace(folder / path.name) for path in written]
+
+
+def manifest_of(path: Path) -> Manifest:
+    """The manifest beside an artefact."""
+    if not path.exists():
+        raise UsageError("SC010", f"{path} does not exist")
+    beside = path.with_suffix(".json")
+    if not beside.exists():
+        raise UsageError("SC036", f"{beside} is missing: the manifest belongs beside the file")
+    return Manifest.load(beside)
+
+
+def open_artefact(path: Path, threads: int | None = None) -> Session:
+    """A session for a file that a target wrote, recognised by its manifest."""
+    return find_target(manifest_of(path).target).load(path, threads)

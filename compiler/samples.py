@@ -1,0 +1,94 @@
+"""Feeds to check and calibrate with: the user's own, cut to other lengths, or drawn at random from the input types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..ir.errors import UsageError
+from ..ir.expr import evaluate, symbols
+from ..ir.graph import Graph
+from ..ir.interpreter import bind_sizes
+from ..ir.types import DTYPES
+
+Feeds = dict[str, np.ndarray]
+
+
+def draw(graph: Graph, sizes: Mapping[str, int], seed: int = 0) -> Feeds:
+    """Random inputs of the given sizes: normal floats (a tenth as loud where the last axis is time: audio), 0 or 1."""
+    random = np.random.default_rng(seed)
+    feeds = {}
+    for v in graph.inputs:
+        shape = tuple(evaluate(d.size, sizes) for d in v.type.shape)
+        if v.type.is_float:
+            loud = 0.1 if v.type.shape and v.type.shape[-1].time is not None else 1.0
+            feeds[v.name] = (loud * random.standard_normal(shape)).astype(DTYPES[v.type.dtype])
+        else:
+            feeds[v.name] = random.integers(0, 2, shape).astype(DTYPES[v.type.dtype])
+    return feeds
+
+
+def free_symbols(graph: Graph) -> list[str]:
+    """The symbols of the input types, in order of appearance."""
+    found: dict[str, None] = {}
+    for v in graph.inputs:
+        for d in v.type.shape:
+            found.update(dict.fromkeys(sorted(symbols(d.size))))
+    return list(found)
+
+
+def default_sizes(graph: Graph, limits: Mapping[str, list[int | None]]) -> dict[str, int]:
+    """A size for every symbol: 2 s of audio at 8 kHz where an input is bare audio, else 160 frames, within limits."""
+    sizes = {}
+    for name in free_symbols(graph):
+        timed = [d.time is not None for v in graph.inputs for d in v.type.shape if name in symbols(d.size)]
+        bare = any(
+            v.type.rank <= 2 and v.type.is_float and name in symbols(v.type.shape[-1].size) for v in graph.inputs
+        )
+        n = (16000 if bare else 160) if any(timed) else 2
+        least, most = limits.get(name, [1, None])
+        sizes[name] = max(least or 1, n if most is None else min(n, most))
+    return sizes
+
+
+def at_lengths(feeds: Feeds, graph: Graph, limits: Mapping[str, list[int | None]]) -> list[Feeds]:
+    """The feeds as they are, and once more at about two thirds of every free length (repeated where that is too short).
+
+    A graph without free sizes gives the feeds alone.
+    """
+    sizes = bind_sizes(graph, feeds)
+    other = {}
+    for name, n in sizes.items():
+        least, most = limits.get(name, [1, None])
+        wanted = max(least or 1, n * 2 // 3 + 1)
+        other[name] = wanted if wanted != n else (n + 1 if most is None or n < most else n)
+    if not sizes or other == sizes:
+        return [feeds]
+    return [feeds, {v.name: _cut(feeds[v.name], [evaluate(d.size, other) for d in v.type.shape]) for v in graph.inputs}]
+
+
+def _cut(array: np.ndarray, shape: list[int]) -> np.ndarray:
+    for axis, n in enumerate(shape):
+        if array.shape[axis] < n:
+            array = np.concatenate([array] * -(-n // array.shape[axis]), axis)
+        array = array.take(range(n), axis)
+    return np.ascontiguousarray(array)
+
+
+def as_feeds(graph: Graph, given) -> Feeds:
+    """Arrays by input name, from a mapping, a sequence in input order, or a single array; torch tensors too."""
+    names = [v.name for v in graph.inputs]
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    else:
+        items = list(given) if isinstance(given, (list, tuple)) else [given]
+        if len(items) != len(names):
+            raise UsageError("SC110", f"{len(items)} inputs given, the model takes {len(names)} ({', '.join(names)})")
+        pairs = list(zip(names, items))
+    feeds = {}
+    for name, x in pairs:
+        array = np.asarray(x.detach().cpu().numpy() if hasattr(x, "detach") else x)
+        feeds[name] = array.astype(np.float32) if array.dtype == np.float64 else array
+    bind_sizes(graph, feeds)
+    return feeds
