@@ -30,16 +30,21 @@ class Exact:
     def allows(self, error: float) -> bool:
         return error == 0
 
+    def __str__(self) -> str:
+        return "exact"
+
 
 @dataclass(frozen=True)
 class Close:
-    """Every output to within `rtol` of the largest output (plus `atol`), judged in float64."""
+    """Every output to within `rtol` of the largest output, judged in float64."""
 
     rtol: float
-    atol: float = 0.0
 
     def allows(self, error: float) -> bool:
         return error <= self.rtol
+
+    def __str__(self) -> str:
+        return f"within {self.rtol:g}"
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,9 @@ class Streaming:
 
     def allows(self, error: float) -> bool:
         return error <= 1e-10
+
+    def __str__(self) -> str:
+        return "streamed = whole"
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,9 @@ class Lossy:
 
     def allows(self, error: float) -> bool:
         return True
+
+    def __str__(self) -> str:
+        return f"{self.metric} at least {self.budget:g}"
 
 
 Equal = Exact | Close | Streaming | Lossy

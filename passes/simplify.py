@@ -63,7 +63,7 @@ class Neutral(_Part):
         return [p.add(x, 0), p.sub(x, 0), p.mul(x, 1), p.div(x, 1), p.pow(x, 1)]
 
     def check(self, m):
-        return m.root.result.type == m.x.type and not m.root.attrs.get("out")
+        return m.root.result.type == m.x.type and not m.root.attrs.get("then")
 
     def build(self, g, m):
         return m.x

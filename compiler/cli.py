@@ -1,0 +1,251 @@
+"""The command line: `speechc MODEL --target …`, and the tools around it (opt, passes, ops, inspect, diff)."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..ir.errors import INTERNAL, SpeechcError, UsageError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A compiler for speech models: PyTorch to files that run anywhere, with proof. "
+    "`speechc MODEL --target onnx` is short for `speechc compile MODEL --target onnx`.",
+)
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Inputs = Annotated[
+    list[str] | None, typer.Option("--input", help="An input the file does not describe: name=f32[1,T,80].")
+]
+TimeAxis = Annotated[list[str] | None, typer.Option("--time-axis", help="Axis of time: 1, or name=1 for one input.")]
+Weights = Annotated[Path | None, typer.Option("--weights", help="State dict for package.module:factory.")]
+Trust = Annotated[bool, typer.Option("--trust-pickle", help="Load a pickled module, which can run any code.")]
+Passes = Annotated[str | None, typer.Option("--passes", "-p", help='Passes to run: "fold,prune{heads=0.25}".')]
+PrintAfter = Annotated[
+    str | None, typer.Option("--print-ir-after", metavar="PASS|all|changed", help="Print the graph after passes.")
+]
+Dump = Annotated[Path | None, typer.Option("--dump-ir", metavar="DIR", help="Write the graph after every change.")]
+Verify = Annotated[
+    str, typer.Option("--verify-each", metavar="types|numeric", help="Check the graph after every pass.")
+]
+Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help="Stop after N rewrites.")]
+Bisect = Annotated[bool, typer.Option("--bisect", help="Find the pass, and in it the rewrite, that breaks equality.")]
+
+
+@app.command("compile")
+def compile_(
+    model: Annotated[str, typer.Argument(help="torch.export archive, pickled module, package.module:factory or .sir")],
+    target: Annotated[str, typer.Option("--target", "-t", help="onnx, tflite, or an installed plugin's.")] = "onnx",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File or folder of the result.")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Weights and, where it pays, activations in int8.")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Weights (ONNX: arithmetic too) in float16.")] = False,
+    calibrate: Annotated[Path | None, typer.Option("--calibrate", metavar="DIR", help="Recordings for int8.")] = None,
+    sample_rate: Annotated[
+        int | None, typer.Option("--sample-rate", metavar="HZ", help="Of the model's audio.")
+    ] = None,
+    min_snr: Annotated[float | None, typer.Option("--min-snr", metavar="DB", help="What the file must reach.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="An option of the target.")
+    ] = None,
+    inputs: Inputs = None,
+    time_axis: TimeAxis = None,
+    weights: Weights = None,
+    trust_pickle: Trust = False,
+    passes: Passes = None,
+    print_ir_after: PrintAfter = None,
+    dump_ir: Dump = None,
+    verify_each: Verify = "types",
+    limit: Limit = None,
+    bisect: Bisect = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compile a model to a file for a target, and prove that the file does what the model did."""
+    from . import driver, show
+
+    if int8 and fp16:
+        raise UsageError("SC014", "--int8 and --fp16 exclude each other")
+    settings = driver.Settings(
+        target=target,
+        precision="int8" if int8 else "float16" if fp16 else "float32",
+        calibration=calibrate,
+        output=output,
+        min_snr=min_snr,
+        options=dict(_named(text) for text in option or []),
+        passes=_split(passes),
+        verify_each=_one_of(verify_each, ("types", "numeric"), "--verify-each"),
+        print_after=print_ir_after,
+        dump=dump_ir,
+        limit=limit,
+        sample_rate=sample_rate,
+    )
+    with show.progress(quiet or as_json) as progress:
+        progress(f"capturing {model}")
+        subject = driver.read_subject(model, inputs, _axes(time_axis), weights, trust_pickle)
+        if bisect:
+            show.culprit(driver.find_culprit(subject, settings))
+            return
+        report = driver.build(subject, settings, progress)
+    if as_json:
+        print(json.dumps(report.as_dict()))
+    elif not quiet:
+        show.report(report)
+
+
+@app.command()
+def opt(
+    file: Annotated[Path, typer.Argument(help="A graph as text (.sir), its weights beside it.")],
+    passes: Passes = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write here instead of standard output.")
+    ] = None,
+    print_ir_after: PrintAfter = None,
+    dump_ir: Dump = None,
+    verify_each: Verify = "types",
+    limit: Limit = None,
+    bisect: Bisect = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run passes over a graph in text form; remarks and timings go to standard error."""
+    from ..ir import text
+    from ..passes.base import Context
+    from . import driver, show
+    from .executor import Executor
+
+    subject = driver.read_subject(file)
+    settings = driver.Settings(
+        passes=_split(passes) or [], verify_each=verify_each, print_after=print_ir_after, dump=dump_ir, limit=limit
+    )
+    if bisect:
+        show.culprit(driver.find_culprit(subject, settings))
+        return
+    context = Context(Executor(), limit=limit)
+    steps = driver.transform(subject, settings, context, driver.planned(subject, settings, False), lambda what: None)
+    if output:
+        text.save(subject.module, output)
+    else:
+        print(subject.module, end="")
+    if not quiet:
+        show.steps(steps, context.remarks)
+
+
+@app.command()
+def passes() -> None:
+    """List every pass: stage, options, what it keeps."""
+    from . import show
+
+    show.passes()
+
+
+@app.command()
+def ops(
+    used: Annotated[str | None, typer.Option("--used", metavar="MODEL", help="What this model needs instead.")] = None,
+    inputs: Inputs = None,
+    time_axis: TimeAxis = None,
+    weights: Weights = None,
+    trust_pickle: Trust = False,
+) -> None:
+    """List every op of the IR with its targets, or the operators that a model needs."""
+    from . import show
+
+    if used is None:
+        show.ops()
+        return
+    from .capture import used_operators
+
+    show.operators(used_operators(used, inputs, time_axis=_axes(time_axis), weights=weights, trust_pickle=trust_pickle))
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help=".sir text, or an artefact with its manifest")],
+    depth: Annotated[int, typer.Option(help="Parts of the module path to group by.")] = 2,
+) -> None:
+    """Summarise a graph or an artefact: inputs, outputs, states, ops, weights by module."""
+    from . import show
+
+    show.inspect(file, depth)
+
+
+@app.command()
+def diff(a: Path, b: Path) -> None:
+    """What changed from one graph to another: op counts, and lines by module path."""
+    from . import show
+
+    show.diff(a, b)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def _split(texts: str | None) -> list[str] | None:
+    from ..ir.types import split_commas
+
+    return None if texts is None else split_commas(texts)
+
+
+def _named(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError("SC015", f"--option {text}: write NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _axes(texts: list[str] | None) -> int | dict[str, int]:
+    if not texts:
+        return 1
+    try:
+        if len(texts) == 1 and "=" not in texts[0]:
+            return int(texts[0])
+        return {name: int(axis) for name, axis in (t.split("=") for t in texts)}
+    except ValueError:
+        raise UsageError("SC016", f"--time-axis {' '.join(texts)}: write 1, or name=1 for each input") from None
+
+
+def _one_of(value: str, allowed: tuple[str, ...], what: str) -> str:
+    if value not in allowed:
+        raise UsageError("SC017", f"{what} {value}: one of {', '.join(allowed)}")
+    return value
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the `speechc` command; ends the process with the exit status of the design's table."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    commands = {c.name or c.callback.__name__ for c in app.registered_commands}
+    first = next((a for a in given if not a.startswith("-")), None)
+    if given == ["--version"]:
+        given = ["version"]
+    elif first is not None and first not in commands and not {"-h", "--help"} & set(given):
+        given = ["compile", *given]
+    try:
+        app(given, prog_name="speechc", standalone_mode=True)
+    except SpeechcError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"error[SC018]: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        sys.exit(UsageError.exit_code)
+    except Exception as error:
+        if os.environ.get("SPEECHC_DEBUG"):
+            raise
+        print(f"error[SC000]: this is a fault of speechc: {type(error).__name__}: {error}", file=sys.stderr)
+        print("  try: SPEECHC_DEBUG=1 shows the traceback to report", file=sys.stderr)
+        sys.exit(INTERNAL)
+
+
+if __name__ == "__main__":
+    main()

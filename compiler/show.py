@@ -1,0 +1,197 @@
+"""What the command line prints: progress, reports, tables, summaries, differences."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ..ir.graph import Module
+from ..ir.text import load, print_module
+from ..passes.base import Remark, registered
+from .bisect import Culprit
+from .driver import Report, manifest_of
+from .manager import Step
+
+# A pipe or a file has no width of its own; tables must not be broken for it.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+err = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A status line on standard error (lines where it is no terminal); nothing when quiet."""
+    if quiet:
+        yield lambda what: None
+    else:
+        with err.status("starting") as status:
+            yield lambda what: status.update(what)
+
+
+def report(r: Report) -> None:
+    """What a compilation made, and the proof, for someone shipping it."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("file", str(r.artefact))
+    table.add_row("target", f"{r.target}, {r.precision}")
+    table.add_row("size", size_text(r.bytes))
+    table.add_row("against the model", f"{r.proof.file}")
+    lengths = "; ".join(", ".join(f"{n}{s}" for n, s in feed.items()) for feed in r.proof.lengths)
+    table.add_row("checked at", lengths)
+    changed = sum(s.changed for s in r.steps)
+    table.add_row(
+        "passes", f"{len(r.steps)} run, {changed} changed something; {r.steps[-1].ops if r.steps else 0} ops left"
+    )
+    table.add_row("seconds", f"{r.seconds:.1f}")
+    err.print(table)
+    for text in r.remarks:
+        if text.startswith("note"):
+            err.print(text, markup=False)
+
+
+def size_text(n: int) -> str:
+    """Bytes as people say them."""
+    for unit in ("B", "KB", "MB"):
+        if n < 1000:
+            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.2f} GB"
+
+
+def steps(done: Iterable[Step], remarks: Iterable[Remark]) -> None:
+    """Passes with seconds and changes, then remarks, on standard error."""
+    table = Table("pass", "seconds", "changes", "ops", box=None, pad_edge=False)
+    for s in done:
+        table.add_row(s.name, f"{s.seconds:.3f}", str(s.changes) if s.changed else "-", str(s.ops))
+    err.print(table)
+    for r in remarks:
+        err.print(str(r), markup=False)
+
+
+def passes() -> None:
+    """The table of `speechc passes`."""
+    table = Table("stage", "pass", "options", "keeps", "what it does", box=None, pad_edge=False)
+    for name, cls in registered().items():
+        options = ", ".join(f"{f.name}={f.default!r}" for f in fields(cls))
+        table.add_row(cls.stage, name, options, str(cls.equal), _first_line(cls.__doc__))
+    out.print(table)
+
+
+def ops() -> None:
+    """The table of `speechc ops`: signature, meaning, and which targets have it."""
+    from ..ir import ops as _core  # noqa: F401
+    from ..ir.registry import OPS
+    from ..lowering.target import available, target
+
+    names = available()
+    tables = {n: target(n).kinds for n in names}
+    table = Table("family", "op", *names, "what it computes", box=None, pad_edge=False)
+    for kind, d in sorted(OPS.items(), key=lambda item: (item[1].family, item[0])):
+        marks = ["yes" if kind in tables[n] else "-" for n in names]
+        table.add_row(d.family, d.signature(), *marks, _first_line(d.doc))
+    out.print(table)
+    out.print(f"{len(OPS)} ops")
+
+
+def operators(found) -> None:
+    """The table of `speechc ops --used`: PyTorch operators of a model, and whether they can be captured."""
+    counts: Counter = Counter()
+    where: dict[str, set[str]] = {}
+    known: dict[str, bool] = {}
+    for name, path, supported in found:
+        counts[name] += 1
+        where.setdefault(name, set()).add(path or "(model)")
+        known[name] = supported
+    table = Table("operator", "times", "captured", "in", box=None, pad_edge=False)
+    for name, n in counts.most_common():
+        places = sorted(where[name])
+        shown = ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
+        table.add_row(name, str(n), "yes" if known[name] else "no", shown)
+    out.print(table)
+
+
+def inspect(path: Path, depth: int) -> None:
+    """The summary of `speechc inspect`."""
+    if path.suffix != ".sir":
+        m = manifest_of(path)
+        out.print(f"{path}: {m.target}, {m.precision}, {size_text(path.stat().st_size)}", markup=False)
+        for what, ports in (("input", m.inputs), ("output", m.outputs), ("state", m.states)):
+            for p in ports:
+                out.print(f"  {what} {p.name}: {p.dtype}[{', '.join(map(str, p.shape))}]", markup=False)
+        for note in m.notes:
+            out.print(f"  note: {note}", markup=False)
+        return
+    module = load(path)
+    for graph in module.graphs.values():
+        out.print(f"graph {graph.name}: {len(graph)} ops", markup=False)
+        for v in graph.inputs:
+            out.print(f"  input {v.name}: {v.type}", markup=False)
+        for v in graph.states.values():
+            out.print(f"  state {v.name}: {v.type}", markup=False)
+        for name, v in zip(graph.output_names, graph.outputs):
+            out.print(f"  output {name}: {v.type}", markup=False)
+        table = Table("module", "ops", "weights", "kinds", box=None, pad_edge=False)
+        for where, (count, elements, kinds) in _by_module(graph, depth).items():
+            table.add_row(where, str(count), f"{elements:,}", ", ".join(f"{n} {k}" for k, n in kinds.most_common(5)))
+        out.print(table)
+
+
+def _by_module(graph, depth: int) -> dict[str, tuple[int, int, Counter]]:
+    groups: dict[str, tuple[int, int, Counter]] = {}
+    counted: set[str] = set()
+    for op in graph.ops:
+        where = ".".join(op.loc.path.split(".")[:depth]) or "(model)"
+        count, elements, kinds = groups.get(where, (0, 0, Counter()))
+        for v in op.operands:
+            if v is not None and v.kind == "weight" and v.name not in counted:
+                counted.add(v.name)
+                n = 1
+                for s in v.type.sizes:
+                    n *= s
+                elements += n
+        kinds[op.kind] += 1
+        groups[where] = (count + 1, elements, kinds)
+    return groups
+
+
+def diff(a: Path, b: Path) -> None:
+    """The differences of `speechc diff`: counts of ops, then lines with value numbers left out."""
+    left, right = load(a), load(b)
+    before, after = _kinds(left), _kinds(right)
+    for kind in sorted(before | after):
+        if before[kind] != after[kind]:
+            out.print(f"{kind}: {before[kind]} -> {after[kind]}", markup=False)
+    lines = [[re.sub(r"%\d+", "%", line) for line in print_module(m).splitlines()] for m in (left, right)]
+    for line in difflib.unified_diff(*lines, str(a), str(b), lineterm="", n=1):
+        out.print(
+            line, markup=False, soft_wrap=True, style="green" if line[0] == "+" else "red" if line[0] == "-" else ""
+        )
+
+
+def _kinds(module: Module) -> Counter:
+    return Counter(op.kind for graph in module.graphs.values() for op in graph.ops)
+
+
+def culprit(found: Culprit | None) -> None:
+    """What `--bisect` found; the two graphs as text show the rewrite."""
+    if found is None:
+        out.print("every pass keeps what it declares")
+        return
+    out.print(str(found), markup=False)
+    lines = [print_module(m).splitlines() for m in (found.before, found.after)]
+    changed = difflib.unified_diff(
+        *([re.sub(r"%\d+", "%", line) for line in text] for text in lines), "before", "after", lineterm="", n=0
+    )
+    for line in changed:
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def _first_line(doc: str | None) -> str:
+    return (doc or "").strip().splitlines()[0] if doc else ""
