@@ -10,8 +10,9 @@
         ...types...
 
 Positional parameters are operands (default None: may be left out; *xs: any number), keyword-only parameters are
-attributes. Two attributes come with every arithmetic op and are handled here, not in its meaning: `out=(dtype, scale,
-zero_point)` quantizes the result, and `dynamic="tensor"|"row"` quantizes the first operand to int8 while running.
+attributes. Three attributes come with every arithmetic op and are handled here, not in its meaning: `out=(dtype, scale,
+zero_point)` quantizes the result, `dynamic="tensor"|"row"` quantizes the first operand to int8 while running, and
+`then="relu"` applies an activation to the result, before `out` quantizes it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from .expr import Expr, evaluate
 from .types import DTYPES, LIMITS, Dim, Quant, Tensor
 
 OPS: dict[str, OpDef] = {}
-COMMON = {"out": None, "dynamic": None}
+COMMON = {"out": None, "dynamic": None, "then": None}
+THEN: dict[str, Callable[[np.ndarray], np.ndarray]] = {"relu": lambda x: np.maximum(x, x.dtype.type(0))}
 
 
 class OpDef:
@@ -88,6 +90,8 @@ class OpDef:
             error.message = f"{self.name}({shown}): {error.message}"
             raise
         results = result if isinstance(result, tuple) else (result,)
+        if op.attrs.get("then", "relu") not in THEN:
+            raise IRError(f"{self.name}: then={op.attrs['then']!r} is not one of {', '.join(THEN)}")
         if op.attrs.get("out"):
             dtype, scale, zero = op.attrs["out"]
             results = (results[0].with_(dtype=dtype, quant=Quant(scale, zero)), *results[1:])
@@ -123,6 +127,8 @@ class OpDef:
         with np.errstate(all="ignore"):
             result = self.meaning(*arrays, **attrs)
         results = result if isinstance(result, tuple) else (result,)
+        if op.attrs.get("then"):
+            results = (THEN[op.attrs["then"]](results[0]), *results[1:])
         if op.attrs.get("out"):
             results = (quantized(results[0], *op.attrs["out"]), *results[1:])
         return results
