@@ -1,0 +1,49 @@
+# One virtual environment, made when it is missing; `make demo` and `make test` need nothing else.
+VENV ?= .venv
+PYTHON ?= python3
+BIN = $(VENV)/bin
+
+.PHONY: demo test quick lint bench wheel clean
+
+demo: $(VENV)/base
+	$(BIN)/python examples/digits/demo.py
+
+test: $(VENV)/full
+	$(BIN)/python -m pytest -n 2
+
+quick: $(VENV)/full
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+lint: $(VENV)/full
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(VENV)/full
+	$(BIN)/python benchmarks/conformer.py
+	$(BIN)/python benchmarks/digits.py
+	$(BIN)/python benchmarks/compile_time.py
+
+# The command from an installed wheel, away from the source tree.
+wheel: $(VENV)/full
+	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w $(VENV)/wheel .
+	$(PYTHON) -m venv --system-site-packages $(VENV)/clean
+	$(VENV)/clean/bin/pip install -q --no-deps --force-reinstall $(VENV)/wheel/speechc-*.whl
+	cd $(VENV) && PYTHONPATH=$$($(abspath $(BIN))/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+		clean/bin/python -P -c "import speechc; assert 'clean' in speechc.__file__, speechc.__file__"
+	cd $(VENV) && clean/bin/speechc version
+
+$(VENV)/base: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --upgrade pip setuptools wheel
+	$(BIN)/pip install -q --no-build-isolation -e '.[all]'
+	touch $@
+
+# onnx2tf pins its needs exactly and asks for a newer Python than it uses: it goes in without its dependencies.
+$(VENV)/full: $(VENV)/base
+	$(BIN)/pip install -q --no-build-isolation -e '.[all,test,peers]'
+	$(BIN)/pip install -q --no-deps --ignore-requires-python onnx2tf==2.6.9 sne4onnx==2.0.1 sng4onnx==2.0.1 \
+		onnxoptimizer==0.4.2 tf-keras==2.21.0
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist out *.egg-info

@@ -1,0 +1,45 @@
+"""The examples in the documentation run as they stand."""
+
+import re
+from pathlib import Path
+
+import pytest
+import speechc
+from speechc.passes.base import PASSES
+
+DOCS = Path(speechc.__file__).parent / "docs"
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.S)
+
+
+@pytest.fixture
+def own_tables():
+    """What a page registers is forgotten after it."""
+    from speechc.ir.registry import OPS, definition
+
+    definition("relu")
+    tables = [PASSES, OPS]
+    before = [dict(t) for t in tables]
+    yield
+    for table, old in zip(tables, before):
+        table.clear()
+        table.update(old)
+
+
+@pytest.mark.parametrize("page", ["write-a-pass.md", "write-an-op.md"])
+def test_page_runs(page, own_tables):
+    names: dict = {"__name__": "page"}
+    code = blocks(page)
+    assert code, f"{page} shows no code"
+    for block in code:
+        exec(compile(block, page, "exec"), names)
+
+
+def test_pages_name_files_that_exist():
+    root = DOCS.parent
+    for page in [*DOCS.glob("*.md"), root / "README.md"]:
+        for name in re.findall(r"`((?:ir|passes|lowering|compiler|tests|docs|examples|benchmarks)/[\w/.-]+\.\w+)`", page.read_text()):
+            if "relu-twice" not in name and "<" not in name:
+                assert (root / name).exists(), f"{page.name} names {name}"
