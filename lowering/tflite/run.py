@@ -1,0 +1,188 @@
+"""Sessions on LiteRT: the interpreter in a process of its own (a bad file can abort it), or in this one for timing."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ...ir.errors import NumericalError, UsageError
+from ...ir.types import DTYPES
+from ..manifest import Manifest, Port
+from ..target import Session, needs
+
+
+class TFLiteSession(Session):
+    """A loaded file with its manifest. A new length is allocated for once and kept until the length changes."""
+
+    def __init__(self, path: Path, threads: int | None = None, isolated: bool = True):
+        if not path.exists():
+            raise UsageError("SC014", f"there is no file {path}")
+        needs("ai_edge_litert.interpreter", "tflite") if not isolated else None
+        self.path = path
+        self.manifest = Manifest.load(path.with_suffix(".json"))
+        self.engine = (Worker if isolated else Engine)(str(path), threads or 1)
+        self.reset()
+
+    def run_named(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        arrays = {}
+        for p in self.manifest.inputs:
+            if p.name not in feeds:
+                raise UsageError("SC110", f"input {p.name} is missing ({self.path.name})")
+            arrays[p.file_name] = checked(feeds[p.name], p)
+        if len(feeds) != len(arrays):
+            extra = sorted(set(feeds) - {p.name for p in self.manifest.inputs})
+            raise UsageError("SC110", f"{self.path.name} has no input {', '.join(extra)}")
+        if self.manifest.reset:
+            self.engine.reset()
+        arrays.update(self.states)
+        out = self.engine.run(arrays)
+        for s in self.manifest.states:
+            self.states[s.file_name] = out[s.output]
+        return {p.name: out[p.file_name] for p in self.manifest.outputs}
+
+    def reset(self) -> None:
+        self.states = {s.file_name: self._initial(s) for s in self.manifest.states}
+
+    def _initial(self, s: Port) -> np.ndarray:
+        if s.initial is None:
+            raise UsageError("SC113", f"state {s.name} starts with values that the manifest does not hold")
+        return np.full([int(n) for n in s.shape], s.initial, DTYPES[s.dtype])
+
+    def operators(self) -> list[str]:
+        """Names of the operators in the order of the file, DELEGATE once for each delegated partition."""
+        return self.engine.operators()
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+def checked(array, p: Port) -> np.ndarray:
+    """`array`, if it fits the port."""
+    array = np.asarray(array)
+    if array.dtype != DTYPES[p.dtype] or array.ndim != len(p.shape):
+        raise UsageError(
+            "SC111", f"input {p.name} is {array.dtype}{list(array.shape)}, the file takes {p.dtype}{p.shape}"
+        )
+    for n, s in zip(array.shape, p.shape):
+        if isinstance(s, int) and s != n:
+            raise UsageError("SC112", f"input {p.name}: size {n} does not fit {p.shape}")
+    return array
+
+
+class Engine:
+    """One interpreter with XNNPACK; arrays by the names of the first signature."""
+
+    def __init__(self, path: str, threads: int):
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.interpreter = Interpreter(model_path=path, num_threads=threads)
+        runner = self.interpreter.get_signature_runner(next(iter(self.interpreter.get_signature_list())))
+        self.inputs = {n: d["index"] for n, d in runner.get_input_details().items()}
+        self.outputs = {n: d["index"] for n, d in runner.get_output_details().items()}
+        del runner  # it refers to the interpreter's memory, which forbids resizing
+        self.shapes: dict[str, tuple[int, ...]] = {}
+
+    def prepare(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        """Allocate for these input shapes, unless that is what is allocated."""
+        if shapes == self.shapes:
+            return
+        self.shapes = {}
+        for name, shape in shapes.items():
+            self.interpreter.resize_tensor_input(self.inputs[name], shape)
+        self.interpreter.allocate_tensors()
+        self.shapes = shapes
+
+    def run(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.prepare({n: a.shape for n, a in arrays.items()})
+        for name, array in arrays.items():
+            self.interpreter.set_tensor(self.inputs[name], array)
+        self.interpreter.invoke()
+        return {n: self.interpreter.get_tensor(i) for n, i in self.outputs.items()}
+
+    def reset(self) -> None:
+        """Put variables that live inside the file back to zero."""
+        if self.shapes:
+            self.interpreter.reset_all_variables()
+
+    def operators(self) -> list[str]:
+        return [d["op_name"] for d in self.interpreter._get_ops_details()]
+
+    def close(self) -> None:
+        self.interpreter = None
+
+
+class Worker:
+    """An `Engine` in another process, called by name over pipes."""
+
+    def __init__(self, path: str, threads: int):
+        self.path = path
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", __name__.rpartition(".")[0] + ".worker"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        self._call("open", path, threads)
+
+    def run(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return self._call("run", arrays)
+
+    def reset(self) -> None:
+        self._call("reset")
+
+    def operators(self) -> list[str]:
+        return self._call("operators")
+
+    def _call(self, method: str, *arguments):
+        try:
+            send(self.process.stdin, (method, arguments))
+            ok, answer = receive(self.process.stdout)
+        except (EOFError, BrokenPipeError, OSError):
+            status = self.process.wait()
+            said = self.process.stderr.read().decode(errors="replace").strip().splitlines()[-3:]
+            raise NumericalError(
+                "SC510",
+                f"LiteRT's process ended with status {status} while it had to {method} {Path(self.path).name}",
+                said,
+                ["the file is damaged, or needs a runtime that knows its operators"],
+            ) from None
+        if not ok:
+            raise NumericalError("SC511", f"LiteRT cannot {method} {Path(self.path).name}: {answer}")
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        if self.process.poll() is None:
+            self.process.stdin.close()
+            self.process.wait(10)
+        for pipe in (self.process.stdout, self.process.stderr):
+            pipe.close()
+
+    def __del__(self):
+        if getattr(self, "process", None) is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def send(pipe, message) -> None:
+    """Write one message: its length, then its pickle."""
+    data = pickle.dumps(message, protocol=5)
+    pipe.write(struct.pack("<Q", len(data)))
+    pipe.write(data)
+    pipe.flush()
+
+
+def receive(pipe):
+    """Read one message; EOFError where the other side is gone."""
+    head = pipe.read(8)
+    if len(head) < 8:
+        raise EOFError
+    (size,) = struct.unpack("<Q", head)
+    data = pipe.read(size)
+    if len(data) < size:
+        raise EOFError
+    return pickle.loads(data)  # the worker is our own child
