@@ -5,9 +5,10 @@ python evaluate.py --data ../shared/data/digits --voices build/voices.npz
 
 import argparse
 import json
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import jiwer
 import numpy as np
 import soundfile
 import torch
@@ -18,36 +19,18 @@ CHUNK, LEFT = 16, 64  # frames of 40 ms: 640 ms chunks, 2560 ms of left context
 SETS = {"quiet": (20.0, 40.0), "noisy": (5.0, 15.0)}  # signal to noise ratio, dB
 
 
-@dataclass
-class Errors:
-    """Word errors against a reference of `words` words."""
+class Errors(NamedTuple):
+    """Word errors against references of `words` words."""
 
-    words: int = 0
-    substitutions: int = 0
-    deletions: int = 0
-    insertions: int = 0
+    words: int
+    substitutions: int
+    deletions: int
+    insertions: int
 
     @property
     def rate(self) -> float:
         """Word error rate."""
         return (self.substitutions + self.deletions + self.insertions) / max(1, self.words)
-
-    def count(self, reference: list[int], said: list[int]) -> None:
-        """Add the errors of one least-cost alignment of two digit strings."""
-        row = [(j, 0, 0, j) for j in range(len(said) + 1)]  # cost, substitutions, deletions, insertions
-        for i, wanted in enumerate(reference, 1):
-            above, row = row, [(i, 0, i, 0)]
-            for j, got in enumerate(said, 1):
-                cost, subs, dels, ins = above[j - 1]
-                match = (cost, subs, dels, ins) if wanted == got else (cost + 1, subs + 1, dels, ins)
-                cost, subs, dels, ins = above[j]
-                deletion = (cost + 1, subs, dels + 1, ins)
-                cost, subs, dels, ins = row[-1]
-                row.append(min(match, deletion, (cost + 1, subs, dels, ins + 1)))
-        self.words += len(reference)
-        self.substitutions += row[-1][1]
-        self.deletions += row[-1][2]
-        self.insertions += row[-1][3]
 
 
 @torch.inference_mode()
@@ -60,10 +43,11 @@ def errors(
 ) -> Errors:
     """Errors of greedy decoding, one utterance (audio [T] at 8 kHz, digits) at a time; chunk and left in frames."""
     model.eval()
-    found = Errors()
-    for audio, digits in utterances:
-        found.count(digits, decode(model(torch.from_numpy(audio)[None].to(device), chunk, left)[0]))
-    return found
+    heard = [decode(model(torch.from_numpy(audio)[None].to(device), chunk, left)[0]) for audio, _ in utterances]
+    texts = [[" ".join(map(str, digits)) for digits in side] for side in ([d for _, d in utterances], heard)]
+    found = jiwer.process_words(*texts)
+    words = found.hits + found.substitutions + found.deletions
+    return Errors(words, found.substitutions, found.deletions, found.insertions)
 
 
 def load(path: Path) -> Digits:
