@@ -121,13 +121,18 @@ def read_subject(
     else:
         from .capture import capture_with_reference
 
-        module, reference, sample = capture_with_reference(
-            model, inputs, time_axis=time_axis, weights=weights, trust_pickle=trust_pickle
-        )
+        module, reference = capture_with_reference(model, inputs, time_axis, weights, trust_pickle)
+        sample = None if _describes(inputs) else inputs
         name = _name_of(model)
         graph = next(iter(module.graphs.values()))
     feeds = as_feeds(graph, sample) if sample is not None else _drawn(module)
     return Subject(module, reference, feeds, name)
+
+
+def _describes(inputs: Any) -> bool:
+    """Whether inputs are texts (or left to the file), not samples."""
+    first = next(iter(inputs), None) if isinstance(inputs, (list, tuple)) else inputs
+    return first is None or isinstance(first, str)
 
 
 def _drawn(module: Module) -> Feeds:
