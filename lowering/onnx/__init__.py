@@ -1,0 +1,40 @@
+"""The ONNX target: one file a graph, written through onnx-ir, run and checked with onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ...ir.graph import Module, Op
+from ..target import Option, Session, Target
+from .legal import why_not
+
+EXTERNAL_ABOVE = 2_000_000_000  # bytes: a protobuf message ends at 2 GiB, the rest of the file included
+
+
+class OnnxTarget(Target):
+    """ONNX files of the lowest operator set that suffices."""
+
+    name = "onnx"
+    suffix = ".onnx"
+    precisions = ("float32", "float16", "int8")
+    options = (Option("external_above", EXTERNAL_ABOVE, "bytes of weights from which on they go to a file beside"),)
+
+    def illegal(self, op: Op) -> str | None:
+        return why_not(op)
+
+    def emit(self, module: Module, path: Path, precision: str, options: Mapping[str, object]) -> list[Path]:
+        from .write import write_module
+
+        for graph in module.graphs.values():
+            self.check(graph)
+        limit = int(options.get("external_above", EXTERNAL_ABOVE))
+        return write_module(module, Path(path), precision, limit)
+
+    def load(self, path: Path, threads: int | None = None) -> Session:
+        from .run import OnnxSession
+
+        return OnnxSession(Path(path), threads)
+
+
+target = OnnxTarget()

@@ -1,0 +1,87 @@
+"""Quantization: QuantizeLinear and DequantizeLinear, and products whose activations are quantized at run time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...ir.graph import Op, Value
+from ...ir.types import DTYPES, Quant
+from .lower import BASE_OPSET, lower
+
+
+def _opset(op: Op) -> int:
+    wide = {v.type.dtype for v in (*op.operands, *op.results)} & {"i16", "i4"}
+    half = {v.type.dtype for v in (*op.operands, *op.results)} & {"f16"}
+    return 21 if wide else 19 if half else BASE_OPSET
+
+
+@lower("quantize", opset=_opset)
+def _(e, x, *, scale, zero_point, dtype):
+    return e.node("QuantizeLinear", [x, e.number(scale, x), e.number(zero_point, dtype)])
+
+
+def weight_behind(v: Value) -> Value | None:
+    """The quantized weight that `v` is the dequantized form of."""
+    if v.kind == "result" and v.op.kind == "dequantize" and v.op.operands[0].kind == "weight":
+        return v.op.operands[0]
+    return None
+
+
+@lower("dequantize", opset=_opset)
+def _(e, q):
+    result = e.op.result
+    matrix_only = bool(result.users) and all(
+        u.kind == "linear" and u.operands[1] is result and u.operands[0] is not result for u in result.users
+    )
+    if q.kind == "weight" and matrix_only and not any(o is result for o in e.graph.outputs):
+        return None  # each product stores it transposed
+    return dequantized(e, q)
+
+
+def dequantized(e, q: Value, transpose: bool = False):
+    """DequantizeLinear of `q`, once a graph for a weight; `transpose` stores a matrix as [inputs, outputs]."""
+    key = ("dequantized", id(q), transpose)
+    if key not in e.cache:
+        quant: Quant = q.type.quant
+        axis = None if quant.axis is None else (1 - quant.axis if transpose else quant.axis)
+        codes = transposed_codes(e, q) if transpose else e.value(q)
+        if quant.axis is None:
+            scale = e.number(quant.scale, "f32") if isinstance(quant.scale, float) else _whole_scale(e, quant)
+            zero = e.number(quant.zero_point, q.type.dtype)
+        else:
+            scale = e.scale(quant.scale)
+            zero = np.full(q.type.sizes[quant.axis], quant.zero_point, DTYPES[q.type.dtype])
+        inputs = [codes, scale, zero]
+        if q.type.dtype == "i4":
+            inputs = inputs[:2]  # the zero point is zero and would have to be packed
+        e.cache[key] = e.node("DequantizeLinear", inputs, axis=axis)
+    return e.cache[key]
+
+
+def _whole_scale(e, quant: Quant):
+    """The one scale of a tensor whose scale is kept as a weight of one element."""
+    return e.weight(e.graph.weight(quant.scale), "scalar", lambda a: a.reshape(()), ())
+
+
+def transposed_codes(e, q: Value):
+    return e.weight(q, "T", lambda a: a.T, q.type.sizes[::-1])
+
+
+def dynamic_linear(e, x: Value, w: Value, b: Value | None):
+    """int8 product with scales found at run time, in the form that onnxruntime fuses to MatMulIntegerToFloat.
+
+    The quantized input is shared by all products that read the same `x`.
+    """
+    key = ("quantized", id(x))
+    if key not in e.cache:
+        e.cache[key] = e.node("DynamicQuantizeLinear", [x], outputs=3)
+    codes, scale, zero = e.cache[key]
+    quant: Quant = w.type.quant
+    if isinstance(quant.scale, float):
+        w_scale = e.constant(np.float32(quant.scale))
+    else:
+        w_scale = e.scale(quant.scale) if quant.axis is not None else _whole_scale(e, quant)
+    total = e.node("MatMulInteger", [codes, transposed_codes(e, w), zero, np.int8(0)])
+    total = e.node("Cast", [total], to=int(e.tensor_type("f32").dtype))
+    y = e.node("Mul", [total, e.node("Mul", [scale, w_scale])])
+    return y if b is None else e.node("Add", [y, b])
