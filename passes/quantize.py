@@ -1,0 +1,140 @@
+"""The quantizer: 8-bit arithmetic with calibrated or run-time scales, or 8-bit weights alone, for every target."""
+
+from __future__ import annotations
+
+from ..ir.errors import UsageError
+from ..ir.graph import Builder, Graph, Op
+from .base import Context, Lossy, Pass
+from .calibrate import METHODS, observe
+from .quantize_place import INPUTS, Placement, inputs_of
+from .quantize_select import Selection, words
+from .quantize_weights import WEIGHTS, codes, elements, rows, weights_of
+
+MODES = ("static", "dynamic", "weights")
+
+
+class Quantize(Pass):
+    """Run matrix products and convolutions in 8 bits.
+
+    `mode`: "static" puts every activation on a grid found by calibration (needs samples), "dynamic" quantizes
+    activations while running (`per` "tensor", or "row" of the last axis), "weights" keeps weights in 8 bits and
+    computes in floating point. Weights are symmetric, with a scale per output channel; biases stay float.
+
+    Which ops: `kinds` run in integers ("depthwise" is a conv with one input channel a group); `outputs` are those of
+    them whose integer kernels write 8 bits, so that their results are on a grid too; `glue` are pointwise kinds that
+    do so where everything around them does. `store` are kinds whose weights are kept in 8 bits though they compute in
+    floating point. A target's table says what goes where. Of these, `keep` leaves the front end ("front_end": what
+    computes features) and the last projection ("last") in float, `exclude` what matches a module path pattern, `least`
+    what has fewer weights.
+
+    Ranges: `method` "min-max", "percentile" (the share `percentile` of numbers inside) or "mse"; `activations` is
+    "u8" or "i8"; `symmetric` puts zero in the middle.
+    """
+
+    name, stage, equal = "quantize", "compress", Lossy("snr", 20.0)
+    mode: str = "static"
+    kinds: str = "linear, conv, depthwise"
+    outputs: str = ""
+    glue: str = ""
+    store: str = "gather, lstm, gru, rnn"
+    keep: str = "front_end, last"
+    exclude: str = ""
+    least: int = 512
+    per: str = "tensor"
+    activations: str = "i8"
+    symmetric: bool = False
+    method: str = "mse"
+    percentile: float = 99.99
+
+    def __post_init__(self):
+        for option, known in (("mode", MODES), ("method", METHODS), ("activations", ("i8", "u8")), ("per", PER)):
+            if getattr(self, option) not in known:
+                text = f"quantize: {option} is {getattr(self, option)!r}"
+                raise UsageError("SC023", text, hints=[f"one of {', '.join(known)}"])
+        for option in ("kinds", "outputs", "glue", "store"):
+            unknown = set(words(getattr(self, option))) - {*WEIGHTS, *INPUTS, "depthwise"}
+            if unknown:
+                raise UsageError("SC023", f"quantize: {option} names {', '.join(sorted(unknown))}")
+        if set(words(self.keep)) - {"front_end", "last"}:
+            raise UsageError("SC023", f"quantize: keep is {self.keep!r}", hints=["front_end, last"])
+
+    def run(self, graph: Graph, context: Context) -> None:
+        selection = Selection(graph, frozenset(words(self.keep)), words(self.exclude), self.least)
+        sites, stored, glue = [], [], []
+        for op in graph.ops:
+            kind, has_weights = kind_of(op), bool(weights_of(op))
+            integer = self.mode != "weights" and kind in words(self.kinds)
+            if not integer and kind in words(self.glue):
+                glue += [op] if selection.why_not(op) is None else []
+                continue
+            if not integer and not has_weights:
+                continue
+            why = selection.why_not(op)
+            if why is None and not integer and kind not in words(self.store):
+                why = f"{kind} is not among the kinds that run in integers or are stored in 8 bits"
+            if why is None and integer and not self._runnable(op):
+                why = "what it reads is known at compile time"
+            if why is not None:
+                context.remark("missed", self.name, f"{op.kind} stays in floating point: {why}", op)
+            elif context.allow():
+                (sites if integer else stored).append(op)
+        if self.mode == "static":
+            self._static(graph, sites, glue, context)
+        else:
+            for op in sites:
+                self._dynamic(graph, op, context)
+        for op in stored:
+            _store(graph, op, context)
+        graph.sweep()
+
+    def _runnable(self, op: Op) -> bool:
+        if self.mode == "dynamic":
+            return bool(weights_of(op)) and bool(inputs_of(op))
+        return len(inputs_of(op)) == len(INPUTS[op.kind])
+
+    def _static(self, graph: Graph, sites: list[Op], glue: list[Op], context: Context) -> None:
+        if not sites:
+            return
+        place = Placement(graph, sites, glue, {op for op in sites if kind_of(op) in words(self.outputs)})
+        seen = observe(graph, place.to_calibrate(), context)
+        place.choose(seen, self.activations, self.symmetric, self.method, self.percentile)
+        for op in (*place.sites, *place.glue):
+            grids = ", ".join(f"{place.grids[place.origin(v)].scale:.3g}" for _, v in inputs_of(op))
+            context.remark("applied", self.name, f"{op.kind} in integers, input scale {grids}{_per_channel(op)}", op)
+        place.build()
+
+    def _dynamic(self, graph: Graph, op: Op, context: Context) -> None:
+        note = f"{op.kind} in integers, input scale per {self.per} at run time{_per_channel(op)}"
+        context.remark("applied", self.name, note, op)
+        b = Builder(graph, op.loc.through(self.name), before=op)
+        operands = list(op.operands)
+        for i, w, axis in weights_of(op):
+            operands[i] = codes(b, w, axis)
+        graph.replace(op.result, b.emit(op.kind, operands, {**op.attrs, "dynamic": self.per}))
+        graph.erase(op)
+
+
+PER = ("tensor", "row")
+
+
+def kind_of(op: Op) -> str:
+    """The kind of `op`, as tables of integer kernels name it: depthwise convolutions are a kind of their own."""
+    if op.kind == "conv" and op.attrs["groups"] > 1 and op.operands[1].type.sizes[1] == 1:
+        return "depthwise"
+    return op.kind
+
+
+def _per_channel(op: Op) -> str:
+    return "".join(f", {elements(w)} weights per channel" for _, w, _ in weights_of(op))
+
+
+def _store(graph: Graph, op: Op, context: Context) -> None:
+    """Keep the weights of `op` in 8 bits; it computes in floating point."""
+    context.remark("applied", Quantize.name, f"{op.kind} computes in float{_per_channel(op)}", op)
+    b = Builder(graph, op.loc.through(Quantize.name), before=op)
+    if op.kind == "gather" and op.attrs["axis"] == 0:
+        graph.replace(op.result, rows(b, op.operands[0], op.operands[1]))
+        graph.erase(op)
+        return
+    for i, w, axis in weights_of(op):
+        op.set_operand(i, b.dequantize(codes(b, w, axis)))
