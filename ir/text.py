@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,7 @@ _SIMPLE = {"none": None, "true": True, "false": False}
 _WORDS = {"nan": float("nan"), "inf": float("inf"), **_SIMPLE}
 
 
+@lru_cache(maxsize=65536)
 def _parse_attr(text: str) -> Any:
     if text in _SIMPLE:
         return _SIMPLE[text]

@@ -243,20 +243,20 @@ def parse_dim(text: str) -> Dim:
     return Dim(size, Time(clock, rate, delay, length))
 
 
+_SPECIAL = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\](){},]')
+
+
 def split_commas(text: str) -> list[str]:
     """Split at the commas outside brackets and strings."""
-    parts, depth, start, quoted = [], 0, 0, False
-    for i, c in enumerate(text):
-        if c == '"' and (i == 0 or text[i - 1] != "\\"):
-            quoted = not quoted
-        elif quoted:
-            continue
-        elif c in "([{":
+    parts, depth, start = [], 0, 0
+    for found in _SPECIAL.finditer(text):
+        c = found[0]
+        if c in "([{":
             depth += 1
         elif c in ")]}":
             depth -= 1
         elif c == "," and depth == 0:
-            parts.append(text[start:i].strip())
-            start = i + 1
+            parts.append(text[start : found.start()].strip())
+            start = found.end()
     tail = text[start:].strip()
     return parts + [tail] if tail else parts

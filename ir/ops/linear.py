@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 
@@ -65,6 +66,7 @@ def channel_back(y: np.ndarray, last: bool) -> np.ndarray:
     return np.moveaxis(y, 1, -1) if last else y
 
 
+@lru_cache(maxsize=4096)
 def window_dim(d: Dim, kernel: int, stride: int, dilation: int, pad: tuple[int, int]) -> Dim:
     """The dimension that a window of `kernel` taps slides out of `d`: ⌊(n + pads - reach) / stride⌋ + 1."""
     room = d.size + pad[0] + pad[1] - (kernel - 1) * dilation - 1
