@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.errors import UsageError
-from ..ir.graph import Module
+from ..ir.errors import UnsupportedError, UsageError
+from ..ir.graph import Module, Op
 from ..ir.interpreter import run as interpret
 from ..ir.text import load as load_text
 from ..lowering.manifest import Manifest
@@ -165,6 +165,12 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
     steps = transform(subject, settings, context, planned(subject, settings, bool(samples)), progress)
     for g in module.graphs.values():
         target.check(g)
+    if settings.precision == "int8" and not any(_quantized(op) for g in module.graphs.values() for op in g.ops):
+        raise UnsupportedError(
+            "SC310",
+            f"nothing in this model runs in int8 on {target.name}",
+            hints=["leave --int8 out", "--dump-ir DIR writes remarks.txt, which says why for every layer"],
+        )
     with _workshop(final) as folder:
         progress(f"writing {final.name}")
         written = target.emit(module, folder / final.name, settings.precision, settings.options)
@@ -177,6 +183,10 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
     remarks = [str(r) for r in context.remarks]
     seconds = time.perf_counter() - start
     return Report(final, files, target.name, settings.precision, size, proof, steps, remarks, seconds)
+
+
+def _quantized(op: Op) -> bool:
+    return any(v is not None and v.type.quant is not None for v in (*op.operands, *op.results))
 
 
 def limits(module: Module) -> dict[str, list[int | None]]:

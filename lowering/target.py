@@ -74,6 +74,11 @@ class Target(ABC):
         """The passes (as text) that bring a graph of `precision` into this target's form."""
         return self.legalize
 
+    @property
+    @abstractmethod
+    def kinds(self) -> frozenset[str]:
+        """The ops that this target has in at least one form."""
+
     @abstractmethod
     def illegal(self, op: Op) -> str | None:
         """Why this target cannot express `op`, judged from its kind, attributes and types; None if it can."""

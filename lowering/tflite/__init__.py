@@ -26,6 +26,12 @@ class TFLite(Target):
         ),
     )
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        from .ops import LOWERINGS
+
+        return frozenset(LOWERINGS)
+
     def illegal(self, op: Op) -> str | None:
         from .legal import illegal
 
