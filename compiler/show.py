@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..ir.graph import Module
@@ -95,7 +96,7 @@ def ops() -> None:
     table = Table("family", "op", *names, "what it computes", box=None, pad_edge=False)
     for kind, d in sorted(OPS.items(), key=lambda item: (item[1].family, item[0])):
         marks = ["yes" if kind in tables[n] else "-" for n in names]
-        table.add_row(d.family, d.signature(), *marks, _first_line(d.doc))
+        table.add_row(d.family, escape(d.signature()), *marks, _first_line(d.doc))
     out.print(table)
     out.print(f"{len(OPS)} ops")
 
@@ -194,4 +195,4 @@ def culprit(found: Culprit | None) -> None:
 
 
 def _first_line(doc: str | None) -> str:
-    return (doc or "").strip().splitlines()[0] if doc else ""
+    return escape((doc or "").strip().partition("\n")[0])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import speechc
-from speechc.passes.base import PASSES
+from speechc.passes.base import PASSES, registered
 
 DOCS = Path(speechc.__file__).parent / "docs"
 
@@ -20,6 +20,7 @@ def own_tables():
     from speechc.ir.registry import OPS, definition
 
     definition("relu")
+    registered()
     tables = [PASSES, OPS]
     before = [dict(t) for t in tables]
     yield
