@@ -29,7 +29,7 @@ def own_tables():
         table.update(old)
 
 
-@pytest.mark.parametrize("page", ["write-a-pass.md", "write-an-op.md"])
+@pytest.mark.parametrize("page", ["write-a-pass.md", "write-an-op.md", "write-a-target.md"])
 def test_page_runs(page, own_tables):
     names: dict = {"__name__": "page"}
     code = blocks(page)
