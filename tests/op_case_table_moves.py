@@ -246,3 +246,24 @@ def _(d, x):
     kernel, stride, dilation, pad = window(d, x, False)
     w = d.b.dequantize(per_channel(d, (d.int(1, 4), x.type.sizes[1], *kernel), 0))
     return d.b.conv(q, w, None, stride=stride, dilation=dilation, pad=pad)
+
+
+@case("lstm.int8", "gru.int8", table=FORMS, ranks=(3, 3), static=(0, 2), chain=False)
+def _(d, x, kind):
+    hidden, gates = d.int(1, 4), 4 if kind == "lstm.int8" else 3
+    proj = d.b.dequantize(per_channel(d, (d.int(1, 3), hidden), 0)) if gates == 4 and d.flag() else None
+    out = hidden if proj is None else proj.type.sizes[0]
+    w, r = (d.b.dequantize(per_channel(d, (gates * hidden, n), 0)) for n in (x.type.sizes[2], out))
+    b = d.maybe(lambda: d.weight([gates * hidden], "f32"))
+    h, c = (d.operand([x.type.shape[0], n], "f32") for n in (out, hidden))
+    if gates == 4:
+        return d.b.lstm(x, h, c, w, r, b, proj, reverse=d.flag())
+    return d.b.gru(x, h, w, r, b, None, reverse=d.flag())
+
+
+@case("then", table=FORMS, static=(-1,), chain=False)
+def _(d, x):
+    if d.flag():
+        return d.b.add(x, d.mate(x), then="relu")
+    w = d.weights(d.int(1, 5), x.type.sizes[-1], dtype=x.type.dtype)
+    return d.b.linear(x, w, None, then="relu")

@@ -6,11 +6,16 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import op_cases
 import pytest
 from hypothesis import HealthCheck, given, settings
 from speechc.ir import interpreter, ops  # noqa: F401  (registers the core ops)
+from speechc.ir.errors import UnsupportedError, UsageError
+from speechc.ir.expr import symbol
+from speechc.ir.graph import Builder, Loc, Module
 from speechc.ir.registry import OPS
+from speechc.ir.types import Quant, Tensor, time_input
 from speechc.lowering.target import target
 
 ONNX = target("onnx")
@@ -80,3 +85,204 @@ def test_random_graphs(case):
     if any(ONNX.illegal(op) for op in case.graph.ops):
         return
     same_at_two_lengths(case, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "kind", ["linear", "conv", "layer_norm", "attention", "gelu", "silu", "softmax", "add", "iota"]
+)
+def test_half_precision(kind):
+    @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(op_cases.op_case(kind, floats=("f16",)))
+    def check(case):
+        if any(ONNX.illegal(op) for op in case.graph.ops):
+            return
+        same_at_two_lengths(case, 1e-2)  # eleven bits, and a few roundings of intermediate results
+
+    check()
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
+def two_layers() -> Module:
+    module = Module(meta={"sample_rate": 16000, "tokens": ["a", "b"], "source_hash": "abc"})
+    graph = module.graph("main")
+    x = graph.input("x", Tensor("f32", [1, time_input(symbol("T"), "audio"), 4]))
+    b = Builder(graph, Loc("encoder.layers.0.linear", "Linear", "model.py:3"))
+    w = b.weight("encoder.layers.0.linear.weight", np.eye(4, dtype=np.float32))
+    y = b.linear(x, w, b.weight("encoder.layers.0.linear.bias", np.ones(4, np.float32)))
+    with b.at(Loc("encoder.layers.0.norm")):
+        y = b.relu(y)
+    with b.at(Loc("encoder.layers.1.norm")):
+        y = b.relu(y)
+    graph.output(y, "y")
+    return module
+
+
+def emit(module, folder, **options):
+    return ONNX.emit(module, Path(folder) / "m.onnx", "float32", options)
+
+
+def test_names_metadata_and_manifest(tmp_path):
+    path, manifest = emit(two_layers(), tmp_path)
+    assert (path.name, manifest.name) == ("m.onnx", "m.json")
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert [n.name for n in model.graph.node] == [
+        "/encoder/layers.0/linear/MatMul",
+        "/encoder/layers.0/linear/Add",
+        "/encoder/layers.0/norm/Relu",
+        "/encoder/layers.1/norm/Relu",
+    ]
+    assert {i.name for i in model.graph.initializer} == {
+        "encoder.layers.0.linear.weight.T",
+        "encoder.layers.0.linear.bias",
+    }
+    assert [d.dim_param or d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim] == [1, "T", 4]
+    facts = {p.key: p.value for p in model.metadata_props}
+    assert facts == {"precision": "float32", "sample_rate": "16000", "tokens": "a\nb", "source_hash": "abc"}
+    assert model.producer_name == "speechc" and model.producer_version
+    assert ONNX.load(path).manifest.inputs[0].time["axis"] == 1
+
+
+@pytest.mark.parametrize(
+    "kind, opset",
+    [("relu", 13), ("layer_norm", 17), ("mean", 13), ("gelu", 13), ("attention", 13)],
+)
+def test_lowest_opset(kind, opset, tmp_path):
+    @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(op_cases.op_case(kind))
+    def check(case):
+        (path, *_) = ONNX.emit(case.module, tmp_path / "case.onnx", "float32", {})
+        assert [o.version for o in onnx.load(path).opset_import] == [opset]
+
+    check()
+
+
+def test_reductions_beyond_opset_18(tmp_path):
+    """int16 needs opset 21, where the axes of a mean are an input."""
+    module = Module()
+    graph = module.graph("main")
+    x = graph.input("x", Tensor("f32", [2, 4]))
+    b = Builder(graph, Loc("a"))
+    y = b.mean(b.dequantize(b.quantize(x, scale=0.01, dtype="i16")), axes=[1])
+    graph.output(y, "y")
+    path, _ = emit(module, tmp_path)
+    assert onnx.load(path).opset_import[0].version == 21
+    feed = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
+    agree(ONNX.load(path).run(feed), interpreter.run(graph, {"x": feed}), 1e-6)
+
+
+def test_external_data(tmp_path):
+    files = emit(two_layers(), tmp_path, external_above=40)
+    assert [f.name for f in files] == ["m.onnx", "m.onnx.data", "m.json"] and all(f.exists() for f in files)
+    feed = np.ones((1, 3, 4), np.float32)
+    np.testing.assert_array_equal(ONNX.load(files[0]).run(feed)[0], 2 * feed)
+
+
+def test_repeats_bit_by_bit(tmp_path):
+    first = emit(two_layers(), tmp_path)[0].read_bytes()
+    assert emit(two_layers(), tmp_path)[0].read_bytes() == first
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_states_go_from_call_to_call(stored, tmp_path):
+    module = Module()
+    graph = module.graph("main")
+    x = graph.input("x", Tensor("f32", [2]))
+    initial = module.weights.add("start", np.array([3, 4], np.float32)) if stored else 1.0
+    state = graph.state("total", Tensor("f32", [2]), initial)
+    b = Builder(graph, Loc("sum"))
+    y = b.add(b.read(state), x)
+    b.write(state, y)
+    graph.output(y, "y")
+    path, _ = emit(module, tmp_path)
+    session = ONNX.load(path)
+    names = [i.name for i in onnx.load(path).graph.input]
+    assert names == ["x", "state.total"]
+    assert [o.name for o in onnx.load(path).graph.output] == ["y", "state.total.out"]
+    begin = np.array([3, 4] if stored else [1, 1], np.float32)
+    for _ in range(2):
+        for calls in (1, 2, 3):
+            np.testing.assert_array_equal(session.run(np.ones(2, np.float32))[0], begin + calls)
+        session.reset()
+
+
+def test_several_graphs(tmp_path):
+    module = two_layers()
+    other = module.graph("joiner")
+    v = other.input("z", Tensor("f32", [2]))
+    other.output(Builder(other, Loc("joiner")).tanh(v), "t")
+    files = emit(module, tmp_path)
+    assert [f.name for f in files] == ["m.joiner.onnx", "m.main.onnx", "m.json"]
+    np.testing.assert_allclose(ONNX.load(files[0]).run(np.ones(2, np.float32))[0], np.tanh(1), rtol=1e-6)
+    assert ONNX.load(files[1]).run(np.zeros((1, 2, 4), np.float32))[0].shape == (1, 2, 4)
+
+
+def test_outputs_that_are_inputs_weights_or_twice_the_same(tmp_path):
+    module = Module()
+    graph = module.graph("main")
+    x = graph.input("x", Tensor("f32", [2]))
+    b = Builder(graph, Loc("a"))
+    w = b.weight("x", np.array([5, 6], np.float32))  # a weight called as an input
+    y = b.add(x, w)
+    for name, v in (("in", x), ("w", w), ("y", y), ("again", y)):
+        graph.output(v, name)
+    feed = np.array([1, 2], np.float32)
+    agree(ONNX.load(emit(module, tmp_path)[0]).run(feed), interpreter.run(graph, {"x": feed}), 0)
+
+
+# -- errors --------------------------------------------------------------------------------------------------------
+def test_nothing_half_written(tmp_path, monkeypatch):
+    emit(two_layers(), tmp_path)
+    before = {f.name: f.read_bytes() for f in tmp_path.iterdir()}
+    from speechc.lowering.onnx import write
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(write.os, "fsync", full)
+    with pytest.raises(UsageError, match="No space left") as caught:
+        emit(two_layers(), tmp_path)
+    assert caught.value.code == "SC020" and caught.value.hints
+    assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
+
+
+def test_unwritable_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write"):
+        ONNX.emit(two_layers(), tmp_path / "file" / "m.onnx", "float32", {})
+
+
+def test_all_illegal_ops_at_once(tmp_path):
+    module = Module()
+    graph = module.graph("main")
+    x = graph.input("x", Tensor("f32", [1, 8, 3]))
+    b = Builder(graph, Loc("encoder.conv"))
+    y = b.conv(x, b.weight("w", np.ones((2, 3, 3), np.float32)), None, channel_last=True)
+    with b.at(Loc("encoder.linear")):
+        q = b.weight("q", np.ones((4, 2), np.int8), quant=Quant(0.1))
+        y = b.linear(y, q, None, dynamic="row")
+    graph.output(y, "y")
+    with pytest.raises(UnsupportedError) as caught:
+        emit(module, tmp_path)
+    assert caught.value.exit_code == 4 and len(caught.value.where) == 2
+    assert "encoder.conv" in caught.value.where[0] and "encoder.linear" in caught.value.where[1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_session_refuses_wrong_inputs(tmp_path):
+    session = ONNX.load(emit(two_layers(), tmp_path)[0])
+    for wrong in (np.zeros((1, 3), np.float32), np.zeros((1, 3, 5), np.float32), np.zeros((1, 3, 4))):
+        with pytest.raises(UsageError, match=r"not f32\[1, T, 4\]"):
+            session.run(wrong)
+    with pytest.raises(UsageError, match="takes 1 inputs"):
+        session.run()
+
+
+def test_session_of_a_broken_file(tmp_path):
+    path, manifest = emit(two_layers(), tmp_path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UsageError, match="does not load"):
+        ONNX.load(path)
+    manifest.unlink()
+    with pytest.raises(UsageError, match="no manifest"):
+        ONNX.load(path)

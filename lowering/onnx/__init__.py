@@ -20,6 +20,13 @@ class OnnxTarget(Target):
     precisions = ("float32", "float16", "int8")
     options = (Option("external_above", EXTERNAL_ABOVE, "bytes of weights from which on they go to a file beside"),)
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The ops that the target has in at least one form."""
+        from .lower import load_all
+
+        return frozenset(load_all())
+
     def illegal(self, op: Op) -> str | None:
         return why_not(op)
 

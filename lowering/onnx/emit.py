@@ -19,6 +19,7 @@ from .sizes import Sizes
 
 ONNX_TYPE = {"f32": "FLOAT", "f16": "FLOAT16", "f64": "DOUBLE", "i4": "INT4", "i8": "INT8", "u8": "UINT8",
              "i16": "INT16", "i32": "INT32", "i64": "INT64", "bool": "BOOL"}  # fmt: skip
+THEN = {"relu": "Relu"}  # the activations of the attribute `then`
 IR_VERSION = {13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12}
 
 
@@ -65,7 +66,12 @@ class Emitter:
             if op.kind == "write":
                 written[op.operands[0].name] = op.operands[1]
                 continue
-            made = self.table[op.kind].build(self, *op.operands, **op.attrs)
+            attrs = dict(op.attrs)
+            then = attrs.pop("then", None)
+            made = self.table[op.kind].build(self, *op.operands, **attrs)
+            if then:
+                first, *rest = made if isinstance(made, tuple) else (made,)
+                made = (self.node(THEN[then], [first]), *rest)
             for r, value in zip(op.results, made if isinstance(made, tuple) else (made,), strict=True):
                 self._values[id(r)] = value
         self.op, self.loc = None, Loc("")

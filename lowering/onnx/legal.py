@@ -37,6 +37,8 @@ def why_not(op: Op) -> str | None:
     """The reason why `op` has no ONNX form; None if it has one."""
     if op.kind not in load_all():
         return "ONNX has no form of it"
+    if op.attrs.get("then") and not all(r.type.is_float for r in op.results):
+        return f"then={op.attrs['then']!r} follows floating-point arithmetic only"
     if op.attrs.get("out"):
         return "integer arithmetic on quantized operands; ONNX wants quantize, the op in float, and dequantize"
     if op.attrs.get("dynamic") and (op.kind != "linear" or op.attrs["dynamic"] != "tensor"):

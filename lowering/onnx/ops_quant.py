@@ -30,12 +30,22 @@ def weight_behind(v: Value) -> Value | None:
 @lower("dequantize", opset=_opset)
 def _(e, q):
     result = e.op.result
-    matrix_only = bool(result.users) and all(
-        u.kind == "linear" and u.operands[1] is result and u.operands[0] is not result for u in result.users
-    )
-    if q.kind == "weight" and matrix_only and not any(o is result for o in e.graph.outputs):
-        return None  # each product stores it transposed
+    own_form = bool(result.users) and all(_stores_own_form(u, result, q) for u in result.users)
+    if q.kind == "weight" and own_form and not any(o is result for o in e.graph.outputs):
+        return None
     return dequantized(e, q)
+
+
+def _stores_own_form(user: Op, w: Value, q: Value) -> bool:
+    """Whether the reader of a dequantized weight stores it in a form of its own: transposed, or with gates moved."""
+    if user.kind == "linear":
+        return user.operands[1] is w and user.operands[0] is not w
+    matrices = {"lstm": (3, 4), "gru": (2, 3), "rnn": (2, 3)}.get(user.kind, ())
+    at = [i for i, v in enumerate(user.operands) if v is w]
+    projected = user.kind == "lstm" and user.operands[6] is not None
+    return bool(at) and (
+        (projected and set(at) <= {3, 4, 6}) or (not projected and set(at) <= set(matrices) and q.type.quant.axis == 0)
+    )
 
 
 def dequantized(e, q: Value, transpose: bool = False):

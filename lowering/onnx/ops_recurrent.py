@@ -7,6 +7,7 @@ import numpy as np
 from ...ir.graph import Value
 from ...ir.types import DTYPES
 from .lower import lower
+from .ops_quant import weight_behind
 
 # PyTorch's gates, in the order in which ONNX wants them.
 ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}  # ifgo -> iofg, rzn -> zrn
@@ -19,6 +20,11 @@ def _gates(e, kind: str, w: Value):
     at = np.concatenate([np.arange(g * size, (g + 1) * size) for g in order])
     if w.kind == "weight" and w.type.quant is None:
         return e.weight(w, kind, lambda a: a[at][None], (1, *w.type.sizes))
+    stored = weight_behind(w)
+    if stored is not None and stored.type.quant.axis == 0:  # codes and their scales in the new order
+        codes = e.weight(stored, kind, lambda a: a[at][None], (1, *stored.type.sizes))
+        scale = e.weight(e.graph.weight(stored.type.quant.scale), kind, lambda a: a[at], (rows,))
+        return e.node("DequantizeLinear", [codes, scale, np.zeros(rows, np.int8)], axis=1)
     return e.node("Unsqueeze", [e.node("Gather", [w, at], axis=0), np.array([0], np.int64)])
 
 

@@ -89,7 +89,7 @@ class Sizes:
         return value
 
     def _divided(self, of: Size, by: int):
-        """⌊of / by⌋; ONNX rounds towards zero, so an `of` that may be negative is first moved up by a multiple of `by`."""
+        """⌊of / by⌋; ONNX rounds towards zero: an `of` that may be negative is moved up by a multiple of `by` first."""
         least = _least(of)
         if least is None:
             one, step = self.one(of), np.array([by], np.int64)
