@@ -1,0 +1,186 @@
+"""The whole of capture: open the source, find samples, export, import, and keep the original for comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from ...ir.errors import CaptureError, UsageError
+from ...ir.graph import Module
+from . import importer
+from .export import argument_names, check_arguments, decomposed, evaluating, export_module, restore, try_forward
+from .ports import find_ports, user_inputs
+from .source import Source, open_source
+from .spec import InputSpec, parse_input_spec
+
+
+def run(model, inputs, time_axis, weights, trust_pickle) -> tuple[Module, Any]:
+    """See `capture_with_reference` in the package."""
+    source = open_source(model, weights, trust_pickle)
+    program, axes, names = _exported(source, inputs, time_axis)
+    ports = find_ports(program, axes, names)
+    meta = {"source_hash": source.digest, "producer": f"torch {torch.__version__}", "limits": ports.limits}
+    meta |= {key: source.about[key] for key in ("sample_rate", "tokens") if key in source.about}
+    if source.notes:
+        meta["notes"] = list(source.notes)
+    module = importer.import_program(program, ports, meta)
+    original = source.module if source.module is not None else source.program.module()
+    return module, Reference(original, program)
+
+
+def operators(model, inputs, time_axis, weights, trust_pickle) -> list[importer.Used]:
+    """See `used_operators` in the package."""
+    source = open_source(model, weights, trust_pickle)
+    return importer.used_operators(_exported(source, inputs, time_axis)[0])
+
+
+def _exported(source: Source, inputs, time_axis) -> tuple[ExportedProgram, dict | None, dict | None]:
+    """The functional program, the time axis by input (None: find out), the user's names of sizes by input."""
+    if source.program is not None:
+        return decomposed(source.program), _program_axes(source, time_axis), None
+    module = source.module
+    if any(m.training for m in module.modules()):
+        source.notes.append("the model was in training mode; it was captured in evaluation mode")
+    if inputs is None:
+        raise UsageError(
+            "SC011",
+            "the model does not say what its inputs are",
+            hints=[f"--input {name}=f32[1,T,80], with its real type and sizes" for name in argument_names(module)[:1]],
+        )
+    specs = _specs(module, inputs)
+    if specs is not None:
+        samples, varying = _sampled(module, specs), {n: list(s.varying) for n, s in specs.items()}
+        axes = {n: s.time_axis for n, s in specs.items() if s.time_axis is not None}
+        if isinstance(time_axis, Mapping):
+            axes |= {n: a for n, a in time_axis.items() if n in specs and a in specs[n].varying}
+        return export_module(module, samples, None, varying), axes, {n: s.shape for n, s in specs.items()}
+    samples = _named(module, inputs)
+    from .export import time_axes
+
+    axes = time_axes(samples, time_axis)
+    return export_module(module, samples, axes), axes, None
+
+
+def _program_axes(source: Source, time_axis) -> dict[str, int] | None:
+    """The time axes of an exported program: what the caller says by name, what the archive says, else None."""
+    said = time_axis if isinstance(time_axis, Mapping) else source.about.get("time_axis")
+    if isinstance(said, int):
+        return {name: said for name in user_inputs(source.program)}
+    return dict(said) if isinstance(said, Mapping) else None
+
+
+def _specs(module, inputs) -> dict[str, InputSpec] | None:
+    """Descriptions by name, if the inputs are descriptions."""
+    if isinstance(inputs, (str, InputSpec)):
+        inputs = [inputs]
+    if isinstance(inputs, Mapping):
+        if not all(isinstance(x, (str, InputSpec)) for x in inputs.values()):
+            return None
+        inputs = [parse_input_spec(f"{n}={x}") if isinstance(x, str) else x for n, x in inputs.items()]
+    if not all(isinstance(x, (str, InputSpec)) for x in inputs):
+        return None
+    specs = [parse_input_spec(x) if isinstance(x, str) else x for x in inputs]
+    names = argument_names(module)
+    if len(specs) > len(names) and any(s.name is None for s in specs):
+        raise UsageError("SC014", f"forward takes {', '.join(names)}; {len(specs)} inputs were given")
+    return {s.name or names[i]: s for i, s in enumerate(specs)}
+
+
+def _named(module, inputs) -> dict[str, torch.Tensor]:
+    """Samples by name of forward's arguments."""
+    if isinstance(inputs, (np.ndarray, torch.Tensor)):
+        inputs = [inputs]
+    if not isinstance(inputs, Mapping):
+        names = argument_names(module)
+        if len(inputs) > len(names):
+            raise UsageError("SC014", f"forward takes {', '.join(names)}; {len(inputs)} inputs were given")
+        inputs = dict(zip(names, inputs))
+    return {n: x if isinstance(x, torch.Tensor) else torch.from_numpy(np.asarray(x)) for n, x in inputs.items()}
+
+
+def _sampled(module, specs: Mapping[str, InputSpec]) -> dict[str, torch.Tensor]:
+    """Random samples of the described inputs, of the first length that the model accepts."""
+    audio = any(len(s.shape) <= 2 and s.dtype.startswith("f") for s in specs.values())
+    lengths = (16000, 4000, 64000, 1600) if audio else (200, 1000, 64, 3000)
+    if not any(s.varying for s in specs.values()):
+        lengths = lengths[:1]
+    first: CaptureError | None = None
+    for length in lengths:
+        samples = _random(specs, length)
+        check_arguments(module, samples)
+        try:
+            with evaluating(module):
+                before = {n: (b, b.detach().clone()) for n, b in module.named_buffers()}
+                try:
+                    try_forward(module, samples)
+                finally:
+                    restore(module, before)
+            return samples
+        except CaptureError as error:
+            first = first or error
+    raise first
+
+
+def _random(specs: Mapping[str, InputSpec], length: int) -> dict[str, torch.Tensor]:
+    from .table import DTYPE
+
+    dtypes = {name: dtype for dtype, name in DTYPE.items()}
+    random = torch.Generator().manual_seed(0)
+    sizes: dict[str, int] = {}
+    for s in specs.values():
+        for i in s.varying:
+            timed = s.time_axis == i
+            sizes.setdefault(s.shape[i], length + 8 * sum(n >= length for n in sizes.values()) if timed else 3)
+    out = {}
+    for name, s in specs.items():
+        shape = [sizes.get(n, n) for n in s.shape]
+        if s.dtype.startswith("f"):
+            out[name] = torch.randn(shape, generator=random).to(dtypes[s.dtype])
+        else:
+            out[name] = torch.ones(shape, dtype=dtypes[s.dtype])
+    return out
+
+
+class Reference:
+    """The original model on named arrays: `reference(feeds)` gives its outputs in the order of the graph's.
+
+    Buffers that the model changes start from their captured values at every call.
+    """
+
+    def __init__(self, original: torch.nn.Module, program: ExportedProgram):
+        self.original, self.program = original, program
+        self.names = list(user_inputs(program))
+        self.buffers = {n: (b, b.detach().clone()) for n, b in original.named_buffers()}
+
+    def __call__(self, feeds: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        leaves: Sequence = [torch.from_numpy(np.ascontiguousarray(feeds[n])) for n in self.names]
+        args, kwargs = pytree.tree_unflatten(leaves, self.program.call_spec.in_spec)
+        if not isinstance(self.original, torch.nn.Module):
+            result = self.original(*args, **kwargs)
+        else:
+            try:
+                with evaluating_if_possible(self.original), torch.no_grad():
+                    result = self.original(*args, **kwargs)
+            finally:
+                restore(self.original, self.buffers)
+        arrays: list[np.ndarray] = []
+        for x in pytree.tree_leaves(result):
+            if isinstance(x, torch.Tensor) and x.is_complex():
+                arrays += [x.real.numpy().copy(), x.imag.numpy().copy()]
+            elif isinstance(x, torch.Tensor):
+                arrays.append(x.detach().numpy())
+            elif isinstance(x, (int, float)):
+                arrays.append(np.asarray(x))
+        return tuple(arrays)
+
+
+def evaluating_if_possible(module):
+    """Evaluation mode for a module of the user's; exported programs have theirs built in."""
+    import contextlib
+
+    return contextlib.nullcontext() if "GraphModule" in type(module).__name__ else evaluating(module)

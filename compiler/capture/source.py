@@ -1,0 +1,103 @@
+"""Opening a model in any of its forms, recognised by content: module, exported program, file, `package.module:factory`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from ...ir.errors import CaptureError, UsageError
+from . import archive, pickled
+from .recognise import Kind, recognise
+
+_FACTORY = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_][\w.]*)$")
+
+
+@dataclass
+class Source:
+    """An opened model: a module or an exported program, what its file says about it, and the file's SHA-256."""
+
+    name: str
+    module: torch.nn.Module | None = None
+    program: ExportedProgram | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+    digest: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def open_source(model, weights=None, trust_pickle: bool = False) -> Source:
+    """Open a model.
+
+    `model` is an `nn.Module`, an `ExportedProgram`, a path or `package.module:factory`; `weights` the path of a state
+    dict for a module or factory. Raises `CaptureError`: SC400 missing or unreadable, SC401 not a model, SC402 damaged,
+    SC403 a pickle that was not asked for, SC404 weights without their model, SC405 TorchScript, SC406 the factory or
+    its weights do not work.
+    """
+    if isinstance(model, ExportedProgram):
+        source = Source("model", program=model)
+    elif isinstance(model, torch.nn.Module):
+        source = Source(type(model).__name__, module=model)
+    else:
+        text = str(model)
+        factory = _FACTORY.match(text)
+        source = (
+            _from_factory(*factory.groups())
+            if factory and not Path(text).exists()
+            else _from_file(Path(text), trust_pickle)
+        )
+    if weights is not None:
+        if source.module is None:
+            raise UsageError("SC015", f"{model} has its weights inside: --weights goes with package.module:factory")
+        pickled.load_weights(source.module, Path(weights))
+        source.digest = digest_of(Path(weights))
+    return source
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _from_file(path: Path, trust_pickle: bool) -> Source:
+    kind, detail = recognise(path)
+    if kind is Kind.ARCHIVE:
+        program, about = archive.read(path)
+        return Source(path.stem, program=program, about=about, digest=digest_of(path))
+    if kind is Kind.SCRIPT:
+        raise CaptureError(
+            "SC405",
+            f"{path} is a TorchScript file, which this release does not read yet (the streaming release brings it)",
+            hints=["save the model with torch.export.save, or pass package.module:factory with --weights"],
+        )
+    if kind is Kind.PICKLE:
+        return Source(path.stem, module=pickled.load_module(path, trust_pickle), digest=digest_of(path))
+    raise CaptureError("SC401", f"{path} is not a PyTorch model: {detail}")
+
+
+def _from_factory(module_name: str, attribute: str) -> Source:
+    where = f"{module_name}:{attribute}"
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+        made = found if isinstance(found, torch.nn.Module) else found()
+    except Exception as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name)
+        hints = ["run speechc where the package can be imported"] if missing else []
+        raise CaptureError("SC406", f"{where} does not work: {type(error).__name__}: {error}", hints=hints) from error
+    finally:
+        sys.path.remove(str(Path.cwd()))
+    if isinstance(made, ExportedProgram):
+        return Source(attribute, program=made)
+    if not isinstance(made, torch.nn.Module):
+        raise CaptureError("SC406", f"{where} gave {type(made).__name__}, not an nn.Module")
+    return Source(attribute, module=made)

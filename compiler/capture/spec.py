@@ -1,0 +1,52 @@
+"""Descriptions of inputs as text: `name=f32[1,T,80]`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ...ir.errors import UsageError
+from ...ir.types import DTYPES
+
+_SPEC = re.compile(r"\s*(?:([A-Za-z_]\w*)\s*=)?\s*([a-z]\w*)\s*\[([^\]]*)\]\s*$")
+BATCH = ("B", "N", "batch")
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input: its name (None: the next argument of forward), element type, and sizes; text stands for one that varies."""
+
+    name: str | None
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    @property
+    def varying(self) -> tuple[int, ...]:
+        """The axes whose size varies."""
+        return tuple(i for i, s in enumerate(self.shape) if isinstance(s, str))
+
+    @property
+    def time_axis(self) -> int | None:
+        """The axis that is time: the varying one that is not a batch; the one called T... where there are several."""
+        axes = [i for i in self.varying if self.shape[i] not in BATCH]
+        named = [i for i in axes if self.shape[i].startswith("T")]
+        return next(iter(named or axes), None)
+
+
+def parse_input_spec(text: str) -> InputSpec:
+    """Read `name=f32[1,T,80]`; the name may be left out. Raises `UsageError` SC010."""
+    found = _SPEC.match(text)
+    if not found:
+        raise UsageError("SC010", f"not an input: {text!r}", hints=["write it as name=f32[1,T,80]"])
+    name, dtype, dims = found.groups()
+    if dtype not in DTYPES:
+        raise UsageError("SC010", f"{text!r}: unknown element type {dtype}", hints=[f"one of {', '.join(DTYPES)}"])
+    shape: list[int | str] = []
+    for part in (p.strip() for p in dims.split(",")) if dims.strip() else ():
+        if part.isdigit() and int(part) > 0:
+            shape.append(int(part))
+        elif part.isidentifier():
+            shape.append(part)
+        else:
+            raise UsageError("SC010", f"{text!r}: {part!r} is not a size", hints=["a number, or a name such as T"])
+    return InputSpec(name, dtype, tuple(shape))
