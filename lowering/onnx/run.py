@@ -22,6 +22,9 @@ class OnnxSession(Session):
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.use_deterministic_compute = True
+        # Products with 8-bit weights and float activations: in float, as the graph says (4, the default, would
+        # quantize the activations too).
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
         if threads is not None:
             options.intra_op_num_threads = threads
         try:
