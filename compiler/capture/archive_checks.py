@@ -14,15 +14,15 @@ _TARGET = re.compile(
     rf"|math\.(ceil|floor|trunc|sqrt|log2)$"
     rf"|torch\.sym_(int|float|max|min|ite|not|sqrt|sum|fresh_size)$|torch\._sym_(sqrt|log2)$"
 )
-_FUNCTIONS = {
-    "Add", "Mul", "Pow", "Max", "Min", "Mod", "PythonMod", "FloorDiv", "CeilDiv", "CleanDiv", "ModularIndexing", "Where",
-    "IntTrueDiv", "FloatTrueDiv", "TruncToInt", "FloorToInt", "CeilToInt", "RoundToInt", "ToFloat", "Identity", "Abs",
-    "PowByNatural", "FloatPow", "LShift", "RShift", "RoundDecimal", "TruncToFloat", "Eq", "Ne", "Lt", "Le", "Gt", "Ge",
-    "And", "Or", "Not", "Piecewise", "floor", "ceiling", "Symbol", "Integer", "IsNonOverlappingAndDenseIndicator", "Unequality",
-}  # fmt: skip
+_FUNCTIONS = set(
+    "Add Mul Pow Max Min Mod PythonMod FloorDiv CeilDiv CleanDiv ModularIndexing Where IntTrueDiv FloatTrueDiv "
+    "TruncToInt FloorToInt CeilToInt RoundToInt ToFloat Identity Abs PowByNatural FloatPow LShift RShift RoundDecimal "
+    "TruncToFloat Eq Ne Lt Le Gt Ge And Or Not Piecewise floor ceiling Integer Rational Float Equality Unequality "
+    "StrictLessThan LessThan StrictGreaterThan GreaterThan IsNonOverlappingAndDenseIndicator".split()
+)
 _NODES = (
     ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Constant, ast.Name, ast.Load, ast.Tuple,
-    ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.Call,
+    ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.Call, ast.keyword,
 )  # fmt: skip
 # What torch.export itself writes into tree descriptions; ordered dictionaries, named tuples and outputs of models
 # are looked up among types that somebody registered, never imported.
@@ -66,13 +66,23 @@ def check_expression(text: str) -> None:
         tree = ast.parse(text, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise Refused(f"a size is not arithmetic: {text[:80]!r}") from None
+    symbols = {id(c.args[0]) for c in ast.walk(tree) if _is_symbol(c)}
     for node in ast.walk(tree):
         plain = isinstance(node, _NODES)
         if isinstance(node, ast.Call):
-            plain = isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS and not node.keywords
+            named = isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS
+            plain = _is_symbol(node) or (named and not node.keywords)
         elif isinstance(node, ast.Constant):
-            plain = isinstance(node.value, (int, float, bool))
+            plain = isinstance(node.value, (int, float, bool)) or id(node) in symbols
         elif isinstance(node, ast.Name):
             plain = not node.id.startswith("_")
         if not plain:
             raise Refused(f"a size is not arithmetic: {text[:80]!r}")
+
+
+def _is_symbol(node: ast.AST) -> bool:
+    """`Symbol('s0', positive=True, integer=True)`."""
+    match node:
+        case ast.Call(func=ast.Name(id="Symbol"), args=[ast.Constant(value=str(name))], keywords=keywords):
+            return name.isidentifier() and all(k.arg and isinstance(k.value, ast.Constant) for k in keywords)
+    return False
