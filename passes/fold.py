@@ -46,6 +46,7 @@ def foldable(op: Op) -> bool:
     return (
         not kept.effect
         and op.kind not in ("read", "dequantize", "quantize")
+        and not (op.kind == "cast" and op.operands[0].type.dtype == "f16")  # stored small on purpose
         and all(v is None or v.known for v in op.operands)
         and all(r.type.static and all(d.time is None for d in r.type.shape) for r in op.results)
         and not any(_symbolic(a) for a in op.attrs.values())

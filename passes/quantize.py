@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..ir.errors import UsageError
 from ..ir.graph import Builder, Graph, Op
 from .base import Context, Lossy, Pass
@@ -10,7 +12,9 @@ from .quantize_place import INPUTS, Placement, inputs_of
 from .quantize_select import Selection, words
 from .quantize_weights import WEIGHTS, codes, elements, rows, weights_of
 
+SHALLOW = 16  # products a result
 MODES = ("static", "dynamic", "weights")
+PER = ("tensor", "row")
 
 
 class Quantize(Pass):
@@ -20,7 +24,8 @@ class Quantize(Pass):
     activations while running (`per` "tensor", or "row" of the last axis), "weights" keeps weights in 8 bits and
     computes in floating point. Weights are symmetric, with a scale per output channel; biases stay float.
 
-    Which ops: `kinds` run in integers ("depthwise" is a conv with one input channel a group); `outputs` are those of
+    Which ops: `kinds` run in integers ("depthwise" is a conv with one input channel a group, "shallow" a product or
+    conv whose results sum fewer than 16 products, as the first of a subsampling does); `outputs` are those of
     them whose integer kernels write 8 bits, so that their results are on a grid too; `glue` are pointwise kinds that
     do so where everything around them does. `store` are kinds whose weights are kept in 8 bits though they compute in
     floating point. A target's table says what goes where. Of these, `keep` leaves the front end ("front_end": what
@@ -52,7 +57,7 @@ class Quantize(Pass):
                 text = f"quantize: {option} is {getattr(self, option)!r}"
                 raise UsageError("SC023", text, hints=[f"one of {', '.join(known)}"])
         for option in ("kinds", "outputs", "glue", "store"):
-            unknown = set(words(getattr(self, option))) - {*WEIGHTS, *INPUTS, "depthwise"}
+            unknown = set(words(getattr(self, option))) - {*WEIGHTS, *INPUTS, "depthwise", "shallow"}
             if unknown:
                 raise UsageError("SC023", f"quantize: {option} names {', '.join(sorted(unknown))}")
         if set(words(self.keep)) - {"front_end", "last"}:
@@ -114,14 +119,14 @@ class Quantize(Pass):
         graph.erase(op)
 
 
-PER = ("tensor", "row")
-
-
 def kind_of(op: Op) -> str:
-    """The kind of `op`, as tables of integer kernels name it: depthwise convolutions are a kind of their own."""
-    if op.kind == "conv" and op.attrs["groups"] > 1 and op.operands[1].type.sizes[1] == 1:
+    """The kind of `op`, as tables of integer kernels name it: some convolutions are kinds of their own."""
+    if op.kind not in ("conv", "linear"):
+        return op.kind
+    sizes = op.operands[1].type.sizes
+    if op.kind == "conv" and op.attrs["groups"] > 1 and sizes[1] == 1:
         return "depthwise"
-    return op.kind
+    return "shallow" if int(np.prod(sizes[1:])) < SHALLOW else op.kind
 
 
 def _per_channel(op: Op) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..ir.graph import Builder, Graph, Op, Value
 from ..ir.registry import definition
+from ..ir.types import LIMITS
 from .base import Context, Lossy, Pass
 from .quantize_select import words
 
@@ -25,14 +26,10 @@ class Integer(Pass):
                 continue
             operands = [_stored(v) for v in op.operands]
             computed = [(s, v) for s, v in zip(operands, op.operands) if v is not None and not v.known]
-            if not computed or all(s is v for s, v in computed):
-                continue
-            if any(s is v for s, v in computed):
-                context.remark("missed", self.name, f"{op.kind} computes in float: one operand is not quantized", op)
-                continue
             reader = _quantizes(graph, op)
-            if reader is None:
-                context.remark("missed", self.name, f"{op.kind} computes in float: its result is not quantized", op)
+            if not computed or reader is None or any(s is v for s, v in computed):
+                if any(s.kind == "weight" and s is not v for s, v in computed):
+                    context.remark("missed", self.name, f"{op.kind} computes in float: its result is not quantized", op)
                 continue
             if not context.allow():
                 return
@@ -48,8 +45,16 @@ def _stored(v: Value | None) -> Value | None:
 
 
 def _quantizes(graph: Graph, op: Op) -> Op | None:
-    """The quantize that alone reads `op`."""
+    """The quantize that alone reads `op`; a relu between them is done by a grid whose least code is 0."""
+    reader = _only_reader(graph, op)
+    if reader is not None and reader.kind == "relu":
+        behind = _only_reader(graph, reader)
+        clips = behind is not None and behind.kind == "quantize"
+        reader = behind if clips and behind.attrs["zero_point"] == LIMITS[behind.attrs["dtype"]][0] else None
+    return reader if reader is not None and reader.kind == "quantize" else None
+
+
+def _only_reader(graph: Graph, op: Op) -> Op | None:
     readers = list(op.results[0].users)
     returned = any(o is r for o in graph.outputs for r in op.results)
-    one = len(op.results) == 1 and len(readers) == 1 and not returned
-    return readers[0] if one and readers[0].kind == "quantize" else None
+    return readers[0] if len(op.results) == 1 and len(readers) == 1 and not returned else None
