@@ -23,16 +23,11 @@ def attention(e, op: Op, q: T, k: T, v: T, mask: T | None) -> T:
         k, v = (e.reshape(t, (*t.sizes[:-2], 1, *t.sizes[-2:])) for t in (k, v))
     sizes = (*q.sizes[:-1], k.sizes[-2])
     scores = e.op("BATCH_MATMUL", [q, k], "f32", sizes, adjX=False, adjY=True)
-    added, seen = [], None
-    if mask is not None:
-        m, seen = additive(e, op.operands[3], mask)
-        added.append(split_heads(e, m, groups, heads) if shared else m)
-        if seen is not None and shared:
-            seen = split_heads(e, seen, groups, heads)
-    if op.attrs["causal"]:
-        added.append(causal(e, sizes[-2], sizes[-1]))
-    for m in added:
-        scores = e.add(scores, m)
+    total, seen = combined(e, op, mask, q.sizes[-2], k.sizes[-2])
+    if total is not None:
+        scores = e.add(scores, split_heads(e, total, groups, heads) if shared else total)
+    if seen is not None and shared:
+        seen = split_heads(e, seen, groups, heads)
     weights = e.unary("SOFTMAX", scores, beta=1.0)
     y = e.op("BATCH_MATMUL", [weights, v], "f32", (*sizes[:-1], v.sizes[-1]), adjX=False, adjY=False)
     if seen is not None:
@@ -40,11 +35,18 @@ def attention(e, op: Op, q: T, k: T, v: T, mask: T | None) -> T:
     return e.reshape(y, op.result.type.sizes)
 
 
-def additive(e, value: Value, mask: T) -> tuple[T, T | None]:
-    """The mask as numbers to add, and 1 or 0 for every query that sees something or nothing; made once a mask."""
-    key = ("mask", id(value))
+def combined(e, op: Op, mask: T | None, queries, keys) -> tuple[T | None, T | None]:
+    """What to add to the scores, and 1 or 0 for every query that sees something or nothing; made once a mask."""
+    value, both = op.operands[3], op.attrs["causal"]
+    if mask is None:
+        return (causal(e, queries, keys) if both else None), None
+    key = ("mask", id(value), both)
     if key not in e.shared:
-        e.shared[key] = _additive(e, value, mask)
+        total, seen = _additive(e, value, mask)
+        if both:
+            total = e.add(total, causal(e, queries, keys))
+            seen = alive(e, e.reduce("REDUCE_MAX", total, [-1]))
+        e.shared[key] = total, seen
     return e.shared[key]
 
 

@@ -26,7 +26,7 @@ def softmax(e, op: Op, x: T) -> T:
 
 def alive(e, top: T) -> T:
     """1 where the largest score of a line is finite, 0 where all are -infinity (or `FLOOR`)."""
-    return e.minimum(e.maximum(e.add(e.mul(top, -1 / FLOOR), 2.0), 0.0), 1.0)
+    return e.minimum(e.maximum(e.add(e.mul(top, -1.001 / FLOOR), 1.0), 0.0), 1.0)
 
 
 MOVES = {"add", "sub", "expand", "reshape", "transpose", "slice", "concat", "gather", "where", "maximum", "minimum"}

@@ -11,7 +11,7 @@ from .ops_linear import VALID, as_2d, padded_input
 from .registry import lower, refuse
 from .sizes import size_value
 
-LOWEST = -3.4028234e38
+LOWEST = float("-inf")
 REDUCE = {"sum": "SUM", "mean": "MEAN", "max": "REDUCE_MAX", "min": "REDUCE_MIN"}
 
 

@@ -121,9 +121,9 @@ def quantize(e, op: Op, x: T) -> T:
     return e.op("QUANTIZE", [x], op.result.type.dtype, x.sizes, op.result.type.quant)
 
 
-@lower("dequantize", integer=True)
+@lower("dequantize")
 def dequantize(e, op: Op, x: T) -> T:
-    return e.op("DEQUANTIZE", [x], "f32", x.sizes)
+    return x  # the emitter gives every op without an integer kernel the real values
 
 
 @lower("read", integer=True)

@@ -78,8 +78,8 @@ def resize(e, op: Op, x: T) -> T:
 
 def _mixtures(e, x: T, axis: int, scale: int) -> list[T]:
     n = x.sizes[axis]
-    before = e.concat([e.slice(x, axis, 0, 1), e.slice(x, axis, 0, n - 1)], axis)
-    behind = e.concat([e.slice(x, axis, 1, n), e.slice(x, axis, n - 1, n)], axis)
+    before = e.slice(e.concat([e.slice(x, axis, 0, 1), x], axis), axis, 0, n)
+    behind = e.slice(e.concat([x, e.slice(x, axis, n - 1, n)], axis), axis, 1, n + 1)
     out = []
     for phase in range(scale):
         at = (phase + 0.5) / scale - 0.5

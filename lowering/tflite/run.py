@@ -86,13 +86,13 @@ class Engine:
         self.inputs = {n: d["index"] for n, d in runner.get_input_details().items()}
         self.outputs = {n: d["index"] for n, d in runner.get_output_details().items()}
         del runner  # it refers to the interpreter's memory, which forbids resizing
-        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.shapes: dict[str, tuple[int, ...]] | None = None
 
     def prepare(self, shapes: dict[str, tuple[int, ...]]) -> None:
         """Allocate for these input shapes, unless that is what is allocated."""
         if shapes == self.shapes:
             return
-        self.shapes = {}
+        self.shapes = None
         for name, shape in shapes.items():
             self.interpreter.resize_tensor_input(self.inputs[name], shape)
         self.interpreter.allocate_tensors()
@@ -107,7 +107,7 @@ class Engine:
 
     def reset(self) -> None:
         """Put variables that live inside the file back to zero."""
-        if self.shapes:
+        if self.shapes is not None:
             self.interpreter.reset_all_variables()
 
     def operators(self) -> list[str]:

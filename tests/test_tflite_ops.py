@@ -1,0 +1,80 @@
+"""Every op and random graphs: one TFLite file, run at two lengths, gives what the interpreter gives."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from op_cases import FORMS, op_case, random_graph
+from speechc.ir.interpreter import initial_states, run
+from speechc.ir.registry import OPS, definition
+from speechc.lowering.tflite import target
+from speechc.lowering.tflite.emit import emit_file
+from speechc.lowering.tflite.run import Engine
+from speechc.passes.base import Context, make
+
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+# float32 against float32: other orders of summation, and polynomial exp, log and tanh of a few units in the last place.
+TOLERANCE = 1e-5
+
+definition("add")
+KINDS = sorted(OPS)
+
+
+def run_file(graph, feeds_list):
+    """The outputs of the emitted file for each of several feeds (states in front, at their initial values)."""
+    make("channels-last").run(graph, Context())
+    graph.sweep()
+    target.check(graph)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "case.tflite"
+        emit_file({"main": graph}, path, {}, {})
+        engine = Engine(str(path), 1)
+        states = {f"state.{n}": a for n, a in initial_states(graph).items()}
+        return [engine.run({**feeds, **states}) for feeds in feeds_list]
+
+
+def close(found, wanted, tolerance=TOLERANCE):
+    assert found.shape == wanted.shape and found.dtype == wanted.dtype, (found.dtype, found.shape, wanted.shape)
+    if wanted.size == 0:
+        return
+    if wanted.dtype.kind in "ib" and wanted.dtype != np.int8:
+        np.testing.assert_array_equal(found, wanted)
+        return
+    wide = wanted.astype(np.float64)
+    assert np.isfinite(found).all() or np.array_equal(np.isfinite(found), np.isfinite(wide))
+    error = np.abs(found.astype(np.float64) - wide).max() / max(np.abs(wide).max(), 1e-3)
+    assert error <= tolerance, f"largest difference {error:.2e} of the largest value\n{found}\n{wanted}"
+
+
+def check(case, tolerance=TOLERANCE):
+    feeds = [case.feeds, case.longer()]
+    wanted = [run(case.graph, f) for f in feeds]
+    found = run_file(case.graph, feeds)
+    for out, want in zip(found, wanted):
+        for name, w in zip(case.graph.output_names, want):
+            close(out[name], w, tolerance)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_op_equals_its_meaning(kind):
+    @given(case=op_case(kind))
+    @settings(max_examples=12, deadline=None, suppress_health_check=SLOW, derandomize=True)
+    def body(case):
+        if kind in ("quantize", "dequantize"):
+            types = {v.type.dtype for op in case.graph.ops for v in (*op.operands, *op.results)}
+            assume(case.graph.inputs)
+            assume(not types & {"u8", "i16"})  # refused: integer kernels and XNNPACK are int8 here
+        check(case)
+
+    body()
+
+
+@given(case=random_graph(12))
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW, derandomize=True)
+def test_random_graphs(case):
+    check(case, 1e-4)  # errors of a chain add up
+
+
+__all__ = ["FORMS"]
