@@ -32,6 +32,11 @@ class TFLite(Target):
 
         return frozenset(LOWERINGS)
 
+    def compress(self, precision: str, calibrated: bool) -> tuple[str, ...]:
+        from .integers import compress
+
+        return compress(precision, calibrated)
+
     def illegal(self, op: Op) -> str | None:
         from .legal import illegal
 
