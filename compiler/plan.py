@@ -14,6 +14,7 @@ OPTIMIZE = (
     "split-bn",
     "frame-linear-to-conv",
     "pointwise-conv-to-linear",
+    "fold-scale",
     "simplify",
     "recognise",
     "fold",

@@ -21,8 +21,9 @@ class Quantize(Pass):
     """Run matrix products and convolutions in 8 bits.
 
     `mode`: "static" puts every activation on a grid found by calibration (needs samples), "dynamic" quantizes
-    activations while running (`per` "tensor", or "row" of the last axis), "weights" keeps weights in 8 bits and
-    computes in floating point. Weights are symmetric, with a scale per output channel; biases stay float.
+    activations while running (`per` "tensor", or "row" of the last axis of what a matrix product reads), "weights"
+    keeps weights in 8 bits and computes in floating point. Weights are symmetric, with a scale per output channel;
+    biases stay float.
 
     Which ops: `kinds` run in integers ("depthwise" is a conv with one input channel a group, "shallow" a product or
     conv whose results sum fewer than 16 products, as the first of a subsampling does); `outputs` are those of
@@ -109,13 +110,14 @@ class Quantize(Pass):
         place.build()
 
     def _dynamic(self, graph: Graph, op: Op, context: Context) -> None:
-        note = f"{op.kind} in integers, input scale per {self.per} at run time{_per_channel(op)}"
+        per = self.per if op.kind == "linear" else "tensor"  # a window reads many rows: one scale for all
+        note = f"{op.kind} in integers, input scale per {per} at run time{_per_channel(op)}"
         context.remark("applied", self.name, note, op)
         b = Builder(graph, op.loc.through(self.name), before=op)
         operands = list(op.operands)
         for i, w, axis in weights_of(op):
             operands[i] = codes(b, w, axis)
-        graph.replace(op.result, b.emit(op.kind, operands, {**op.attrs, "dynamic": self.per}))
+        graph.replace(op.result, b.emit(op.kind, operands, {**op.attrs, "dynamic": per}))
         graph.erase(op)
 
 

@@ -27,6 +27,11 @@ class OnnxTarget(Target):
 
         return frozenset(load_all())
 
+    def compress(self, precision: str, calibrated: bool) -> tuple[str, ...]:
+        from .integers import compress
+
+        return compress(precision, calibrated)
+
     def illegal(self, op: Op) -> str | None:
         return why_not(op)
 
