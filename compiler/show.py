@@ -106,10 +106,10 @@ def operators(found) -> None:
     counts: Counter = Counter()
     where: dict[str, set[str]] = {}
     known: dict[str, bool] = {}
-    for name, path, supported in found:
-        counts[name] += 1
-        where.setdefault(name, set()).add(path or "(model)")
-        known[name] = supported
+    for used in found:
+        counts[used.operator] += 1
+        where.setdefault(used.operator, set()).add(used.path or "(model)")
+        known[used.operator] = used.known
     table = Table("operator", "times", "captured", "in", box=None, pad_edge=False)
     for name, n in counts.most_common():
         places = sorted(where[name])

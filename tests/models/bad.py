@@ -36,7 +36,7 @@ class UnknownOps(nn.Module):
         self.inner = self.Inner()
 
     def forward(self, x):
-        return torch.linalg.svdvals(self.inner(x))
+        return torch.special.zeta(self.inner(x), x)
 
 
 class Sine(nn.Module):
