@@ -196,13 +196,16 @@ def decomposed(program: ExportedProgram) -> ExportedProgram:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = program.run_decompositions({})
-        for _ in range(3):
-            unknown = {u.operator for u in importer.used_operators(program) if not u.known}
-            table = _decompositions(unknown)
-            if not table:
-                break
-            program = program.run_decompositions(table)
+        try:
+            program = program.run_decompositions({})
+            for _ in range(3):
+                unknown = {u.operator for u in importer.used_operators(program) if not u.known}
+                table = _decompositions(unknown)
+                if not table:
+                    break
+                program = program.run_decompositions(table)
+        except Exception as error:  # torch's own decompositions can fail on what they were not written for
+            raise CaptureError("SC415", f"torch cannot take the model apart: {_first_lines(error)}") from error
     return program
 
 
