@@ -18,16 +18,17 @@ MASK = -32768.0  # hides a score as well as any, and leaves room to add to it
 class Float16(Pass):
     """Compute in float16; inputs, outputs and states stay float32.
 
-    In float32 stay: the `kinds` whose sums, exponentials or divisions leave float16's range or digits, what computes
-    features, and what is computed from positions alone (float16 counts to 2048). Masks beyond the range become
-    -32768; an op with another weight beyond it, or with a number too small for it, stays in float32 and says so.
+    In float32 stay: the kinds in `keep`, whose sums, exponentials or divisions leave float16's range or digits (their
+    large weights are stored in float16), what computes features, and what is computed from positions alone (float16
+    counts to 2048). Masks beyond the range become -32768; an op with another weight beyond it, or with a number too
+    small for it, stays in float32 and says so.
     """
 
     # Eleven bits a number; errors add up over layers.
     name, stage, equal = "float16", "compress", Lossy("snr", 40.0)
     keep: str = (
         "softmax, log_softmax, layer_norm, rms_norm, group_norm, batch_norm, exp, log, sqrt, rsqrt, reciprocal, pow, "
-        "div, sum, mean, cumsum, sin, cos, softplus, erf, frame, overlap_add"
+        "div, sum, mean, cumsum, sin, cos, softplus, erf, frame, overlap_add, lstm, gru, rnn"
     )
 
     def run(self, graph: Graph, context: Context) -> None:
@@ -45,6 +46,8 @@ class Float16(Pass):
                 for i, v in enumerate(op.operands):
                     if v is not None:
                         op.set_operand(i, half.as_type(v, v.type.dtype, op))
+                if op not in features:
+                    _store(graph, op, context)
         graph.outputs = [half.as_type(v, v.type.dtype, None) for v in graph.outputs]
         graph.sweep()
 
@@ -149,16 +152,29 @@ class Float16Weights(Pass):
     least: int = 512
 
     def run(self, graph: Graph, context: Context) -> None:
-        wide: dict[str, Value] = {}
         for op in graph.ops:
-            for index, w, _ in weights_of(op):
-                if elements(w) < self.least:
-                    continue
-                why = beyond(w)
-                if why is not None:
-                    context.remark("missed", self.name, f"{op.kind} keeps f32 weights: {why}", op)
-                elif w.name in wide or context.allow():
-                    if w.name not in wide:
-                        b = Builder(graph, op.loc.through(self.name), before=op)
-                        wide[w.name] = b.cast(stored(b, w), dtype="f32")
-                    op.set_operand(index, wide[w.name])
+            _store(graph, op, context, self.name, self.least)
+
+
+def _store(graph: Graph, op: Op, context: Context, name: str = Float16.name, least: int = 512) -> None:
+    """Keep the weights of `op` in float16; it computes in float32. One weight is widened at one place."""
+    for index, w, _ in weights_of(op):
+        if elements(w) < least:
+            continue
+        why = beyond(w)
+        if why is not None:
+            context.remark("missed", name, f"{op.kind} keeps f32 weights: {why}", op)
+        elif context.allow():
+            small = stored(Builder(graph, op.loc), w)
+            wide = next((u.result for u in small.users if u.kind == "cast"), None)
+            if wide is None or not _precedes(wide.op, op):
+                wide = Builder(graph, op.loc.through(name), before=op).cast(small, dtype="f32")
+            op.set_operand(index, wide)
+
+
+def _precedes(first: Op, second: Op) -> bool:
+    """Whether `first` comes before `second` in their graph."""
+    at = first
+    while at is not None and at is not second:
+        at = at.next
+    return at is second

@@ -31,7 +31,7 @@ class Quantize(Pass):
     do so where everything around them does. `store` are kinds whose weights are kept in 8 bits though they compute in
     floating point. A target's table says what goes where. Of these, `keep` leaves the front end ("front_end": what
     computes features) and the last projection ("last") in float, `exclude` what matches a module path pattern, `least`
-    what has fewer weights.
+    what has fewer weights (where everything around runs in integers, a small op pays too: not if "static").
 
     Ranges: `method` "min-max", "percentile" (the share `percentile` of numbers inside) or "mse"; `activations` is
     "u8" or "i8"; `symmetric` puts zero in the middle.
@@ -75,7 +75,7 @@ class Quantize(Pass):
                 continue
             if not integer and not has_weights:
                 continue
-            why = selection.why_not(op)
+            why = selection.why_not(op, small=integer and self.mode == "static")
             if why is None and not integer and kind not in words(self.store):
                 why = f"{kind} is not among the kinds that run in integers or are stored in 8 bits"
             if why is None and integer and not self._runnable(op):

@@ -7,6 +7,7 @@ from ..ir.registry import definition
 from ..ir.types import LIMITS
 from .base import Context, Lossy, Pass
 from .quantize_select import words
+from .quantize_weights import weights_of
 
 
 class Integer(Pass):
@@ -22,7 +23,7 @@ class Integer(Pass):
     def run(self, graph: Graph, context: Context) -> None:
         kinds = words(self.kinds)
         for op in graph.ops:
-            if op.kind not in kinds or op.attrs.get("dynamic") or definition(op.kind).carries:
+            if op.kind not in kinds or op.attrs.get("dynamic") or definition(op.kind).carries or weights_of(op):
                 continue
             operands = [_stored(v) for v in op.operands]
             computed = [(s, v) for s, v in zip(operands, op.operands) if v is not None and not v.known]

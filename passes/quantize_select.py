@@ -81,19 +81,17 @@ class Selection:
         self._front = front_end(self.graph) if "front_end" in self.keep else set()
         self._last = last_projections(self.graph) if "last" in self.keep else set()
 
-    def why_not(self, op: Op) -> str | None:
-        """The reason why `op` stays in floating point; None if it may be quantized."""
-        return next((reason for test, reason in self._tests() if test(op)), None)
-
-    def _tests(self) -> list[tuple[Callable[[Op], bool], str]]:
-        return [
-            (lambda op: op in self._front, "it computes features (keep=\"front_end\")"),
-            (lambda op: op in self._last, "it is the last projection (keep=\"last\")"),
+    def why_not(self, op: Op, small: bool = False) -> str | None:
+        """The reason why `op` stays in floating point; None if it may be quantized. `small`: however few weights."""
+        tests: list[tuple[Callable[[Op], bool], str]] = [
+            (lambda op: op in self._front, 'it computes features (keep="front_end")'),
+            (lambda op: op in self._last, 'it is the last projection (keep="last")'),
             (self._named, "its module path was excluded (exclude=…)"),
-            (lambda op: _float_type(op) != "f32", "it does not compute in f32"),
+            (lambda op: op.results[0].type.dtype != "f32", "it does not compute in f32"),
             (self._unknown, "its weights are computed at run time"),
-            (self._small, f"fewer than {self.least} weights do not pay"),
-        ]  # fmt: skip
+            (lambda op: not small and self._small(op), f"fewer than {self.least} weights do not pay"),
+        ]
+        return next((reason for test, reason in tests if test(op)), None)
 
     def _named(self, op: Op) -> bool:
         return any(fnmatchcase(op.loc.path, p) for p in self.patterns)
@@ -104,10 +102,6 @@ class Selection:
     def _small(self, op: Op) -> bool:
         weights = weights_of(op)
         return bool(weights) and sum(elements(w) for _, w, _ in weights) < self.least
-
-
-def _float_type(op: Op) -> str:
-    return op.results[0].type.dtype
 
 
 def words(text: str) -> tuple[str, ...]:
