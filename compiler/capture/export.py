@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import inspect
 import re
-import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
+from torch._export.utils import _get_decomp_for_cia
 from torch.export import Dim, ExportedProgram
 
 from ...ir.errors import CaptureError, SpeechcError, UsageError
 from .patches import exporting
+from .places import module_paths, place_now, place_of_error
 from .ports import require_varying, user_inputs
 
 _DATA_DEPENDENT = re.compile(
@@ -49,10 +49,10 @@ def export_module(
     check_arguments(module, samples)
     with evaluating(module), unchanged(module):
         try_forward(module, samples)
-        program = _export(module, samples, axes)
+        program, guards = _export(module, samples, axes)
     fixed = require_varying(program, axes)
     if fixed:
-        raise _fixed_length(program, fixed)
+        raise _fixed_length(program, fixed, guards)
     return decomposed(program)
 
 
@@ -153,12 +153,13 @@ def try_forward(module: torch.nn.Module, samples: Mapping[str, torch.Tensor]) ->
         raise CaptureError(
             "SC410",
             f"the model's forward fails on {shapes}: {_first_lines(error)}",
-            where=_places(module, error),
+            where=place_of_error(module_paths(module), error),
             hints=["give an input that the model accepts, with --input or sample arrays"],
         ) from error
 
 
-def _export(module, samples, axes: Mapping[str, Sequence[int]]) -> ExportedProgram:
+def _export(module, samples, axes: Mapping[str, Sequence[int]]) -> tuple[ExportedProgram, list[str]]:
+    """The program, and the user's lines at which torch decided that a length is a constant."""
     names = list(samples)
     dynamic = {n: {a: Dim.AUTO for a in axes[n]} if axes.get(n) else None for n in names}
     parameters = inspect.signature(module.forward).parameters
@@ -167,17 +168,24 @@ def _export(module, samples, axes: Mapping[str, Sequence[int]]) -> ExportedProgr
         dynamic = {n: d for n, d in dynamic.items() if n in parameters} | {
             extra: {n: d for n, d in dynamic.items() if n not in parameters}
         }
+    paths, guards = module_paths(module), []
+
+    def watch(expression) -> None:
+        if type(expression).__name__ == "Equality" and any(a.is_Integer for a in expression.args):
+            guards.extend(place_now(paths))
+
     try:
-        with exporting(), warnings.catch_warnings(), torch.no_grad():
+        with exporting(watch), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            return torch.export.export(
+            program = torch.export.export(
                 module, (), kwargs=dict(samples), dynamic_shapes=dynamic,
                 prefer_deferred_runtime_asserts_over_guards=True,
             )  # fmt: skip
+            return program, list(dict.fromkeys(guards))
     except SpeechcError:
         raise
     except Exception as error:
-        places = _places(module, error)
+        places = place_of_error(paths, error)
         text = f"{type(error).__name__}: {error}"
         if _DATA_DEPENDENT.search(text):
             raise CaptureError(
@@ -222,7 +230,7 @@ def _decompositions(names: set[str]) -> dict:
         if operator is not None and torch._C._dispatch_has_kernel_for_dispatch_key(
             operator.name(), "CompositeImplicitAutograd"
         ):
-            table[operator] = operator.decompose
+            table[operator] = _get_decomp_for_cia(operator)
     return table
 
 
@@ -235,7 +243,7 @@ def _operator(name: str):
     return found if isinstance(found, torch._ops.OpOverload) else None
 
 
-def _fixed_length(program: ExportedProgram, fixed: list[tuple[str, int, int]]) -> CaptureError:
+def _fixed_length(program: ExportedProgram, fixed: list[tuple[str, int, int]], guards: list[str]) -> CaptureError:
     name, axis, length = fixed[0]
     shape = list(user_inputs(program)[name].meta["val"].shape)
     shape[axis] = length
@@ -243,7 +251,7 @@ def _fixed_length(program: ExportedProgram, fixed: list[tuple[str, int, int]]) -
     return CaptureError(
         "SC413",
         "; ".join(f"the model fixes axis {a} of {n} at {size}, which should vary" for n, a, size in fixed),
-        where=_where_fixed(program, name),
+        where=guards,
         hints=[
             f"if the model accepts only this length, say so: --input {name}=f32[{sizes}]",
             "lengths taken from Python (int(x.shape[1]), lists of frames) fix it; compute with x.shape[1] itself",
@@ -251,43 +259,6 @@ def _fixed_length(program: ExportedProgram, fixed: list[tuple[str, int, int]]) -
     )
 
 
-def _where_fixed(program: ExportedProgram, name: str) -> list[str]:
-    """The user's lines at which torch decided that the length of an input is a constant."""
-    size = next((s for s in user_inputs(program)[name].meta["val"].shape if isinstance(s, torch.SymInt)), None)
-    fake = getattr(user_inputs(program)[name].meta["val"], "fake_mode", None)
-    env = size.node.shape_env if size is not None else getattr(fake, "shape_env", None)
-    places = []
-    for stack in getattr(env, "specialization_stacks", {}).values():
-        frame = _innermost(list(stack))
-        if frame is not None:
-            places.append(f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}: {frame.line}")
-    return list(dict.fromkeys(places))
-
-
 def _first_lines(error: BaseException, most: int = 300) -> str:
     text = " ".join(line.strip() for line in str(error).strip().splitlines()[:4] if line.strip())
     return f"{type(error).__name__}: {text[:most]}"
-
-
-def _innermost(frames: list):
-    own = [
-        f
-        for f in frames
-        if not re.search(r"[/\\](torch|speechc|compiler[/\\]capture)[/\\]|<frozen|<string>", f.filename)
-    ]
-    return own[-1] if own else None
-
-
-def _places(module: torch.nn.Module, error: BaseException) -> list[str]:
-    """The user's innermost line under an exception, and the path of the module whose code it is."""
-    paths = {id(m): (name or "(model)", type(m).__name__) for name, m in module.named_modules()}
-    frame = _innermost([f for f in traceback.extract_tb(error.__traceback__) if f.name != "try_forward"])
-    path = None
-    for f, _ in traceback.walk_tb(error.__traceback__):
-        owner = f.f_locals.get("self")
-        if owner is not None and id(owner) in paths and paths[id(owner)][0] != "(model)":
-            path = paths[id(owner)]
-    line = f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}: {frame.line}" if frame else ""
-    if path and line:
-        return [f"{path[0]} ({path[1]}, {line})"]
-    return [line] if line else []

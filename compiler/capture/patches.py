@@ -7,12 +7,13 @@ is causal. Recurrent layers therefore run as custom operators that keep time sym
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from ...ir.errors import CaptureError
 
@@ -94,26 +95,40 @@ def _is_causal(mask, is_causal=None, size=None) -> bool:
     return is_causal is True
 
 
+def _watched(watch: Callable):
+    log = ShapeEnv._log_guard
+
+    def _log_guard(self, prefix, guard, forcing_spec):
+        watch(guard)
+        return log(self, prefix, guard, forcing_spec)
+
+    return _log_guard
+
+
 @contextlib.contextmanager
-def exporting() -> Iterator[None]:
-    """Export inside this context."""
+def exporting(watch: Callable | None = None) -> Iterator[None]:
+    """Export inside this context; `watch` sees every condition on sizes that torch takes for granted."""
     places = [(torch._VF, name, _recurrent(name)) for name in _original]
     places += [
         (F, "max_pool1d", _max_pool1d),
         (torch, "max_pool1d", _max_pool1d),
         (torch.nn.modules.transformer, "_detect_is_causal_mask", _is_causal),
     ]
+    if watch is not None:
+        places.append((ShapeEnv, "_log_guard", _watched(watch)))
     before = [getattr(owner, name) for owner, name, _ in places]
-    fast = torch.backends.mha.get_fastpath_enabled()
+    fast, planned = torch.backends.mha.get_fastpath_enabled(), torch.backends.opt_einsum.enabled
     for owner, name, new in places:
         setattr(owner, name, new)
     torch.backends.mha.set_fastpath_enabled(False)
+    torch.backends.opt_einsum.enabled = False  # it plans with lengths as numbers
     try:
         yield
     finally:
         for (owner, name, _), old in zip(places, before):
             setattr(owner, name, old)
         torch.backends.mha.set_fastpath_enabled(fast)
+        torch.backends.opt_einsum.enabled = planned
 
 
 def register() -> None:

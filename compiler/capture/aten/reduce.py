@@ -85,6 +85,20 @@ def _(c, x, dim=None, keepdim=False):
     return c.cast(found, "bool")
 
 
+@aten("prod.dim_int")
+def _(c, x, dim, keepdim=False, *, dtype=None):
+    axis, x = c.axis(x, dim), c.cast(x, c.dtype())
+    size = x.type.sizes[axis]
+    if not isinstance(size, int):
+        raise c.no("multiplies along a dimension whose length varies", "add logarithms instead")
+    while size > 1:  # halves times halves; an odd one out waits
+        half = size // 2
+        pairs = c.b.mul(c.part(x, axis, 0, half), c.part(x, axis, half, 2 * half))
+        x = c.concat([pairs, c.part(x, axis, 2 * half, size)], axis) if size % 2 else pairs
+        size = half + size % 2
+    return x if keepdim else c.reshape(x, _dropped(x, (axis,)))
+
+
 @aten("cumsum")
 def _(c, x, dim, *, dtype=None):
     return c.b.cumsum(c.cast(x, c.dtype()), axis=c.axis(x, dim))
