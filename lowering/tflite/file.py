@@ -145,6 +145,10 @@ class File:
         """Write the file through a temporary name, so that nothing half-written is left behind."""
         flatbuffers = needs("flatbuffers", "tflite")
         s = self.schema
+        used = {t.buffer for g in self.subgraphs for t in g.tensors}
+        for i, b in enumerate(self.buffers):
+            if i not in used:
+                b.array = None  # a weight of which only a rearranged copy is read
         payload = sum(b.array.nbytes + ALIGN for b in self.buffers if b.array is not None)
         if payload > LIMIT:
             raise UnsupportedError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...ir.expr import Size
-from ...ir.graph import Op
+from ...ir.graph import Op, Value
 from ...ir.types import Quant
 from .body import T
 from .registry import lower, refuse
@@ -18,7 +18,7 @@ RELU = 1  # ActivationFunctionType
 def linear(e, op: Op, x: T, w: T, b: T | None) -> T:
     """FULLY_CONNECTED; int8 weights with float activations make it hybrid (activations quantized a row at a time)."""
     act, quant = fused_relu(e, op), e.out_quant(op)
-    if w.array is None:  # weights computed at run time
+    if w.array is None and half_weight(op.operands[1]) is None:  # weights computed at run time
         y = e.op("BATCH_MATMUL", [x, w], "f32", (*x.sizes[:-1], w.sizes[0]), adjX=False, adjY=True)
         return e.add(y, b) if b is not None else y
     flat = e.reshape(x, (1, *x.sizes)) if x.rank == 1 else x
@@ -31,11 +31,31 @@ def linear(e, op: Op, x: T, w: T, b: T | None) -> T:
 
 def fused_relu(e, op: Op) -> int:
     """RELU where the only reader is a relu of the same type; that op is then done."""
+    if op.attrs.get("then") == "relu":
+        return RELU
     reader = e.only_reader(op.result)
     if reader is None or reader.kind != "relu" or reader.result.type != op.result.type:
         return 0
     e.fused[id(op.result)] = reader
     return RELU
+
+
+def half_weight(w: Value) -> Value | None:
+    """The float16 weight that `w` is the float32 form of."""
+    if w.op is None or w.op.kind != "cast" or w.op.operands[0].type.dtype != "f16":
+        return None
+    return w.op.operands[0] if w.op.operands[0].known else None
+
+
+def constant(e, op: Op, w: T) -> T:
+    """The constant that `w` is, or the float16 constant that it is widened from."""
+    half = half_weight(op.operands[1])
+    return w if half is None else e.value(half)
+
+
+def widened(e, t: T) -> T:
+    """A float16 constant as float32, which the kernels do once at start."""
+    return e.op("DEQUANTIZE", [t], "f32", t.sizes) if t.dtype == "f16" else t
 
 
 def bias(e, b: T | None, x: T, w: T, count: int) -> T:
@@ -99,11 +119,12 @@ def conv(e, op: Op, x: T, w: T, b: T | None) -> T:
     x, stride, dilation, pads, kernel = as_2d(e, x, stride, dilation, pads, kernel)
     x, padding, space = padded_input(e, x, kernel, stride, dilation, pads)
     depthwise = a["groups"] == channels and a["groups"] > 1
-    outputs = w.sizes[0]
+    outputs, w = w.sizes[0], constant(e, op, w)
     order = w.array.reshape(outputs, w.sizes[1], *kernel)
     weights, axis = (order.transpose(1, 2, 3, 0), 3) if depthwise else (order.transpose(0, 2, 3, 1), 0)
     wq = None if w.quant is None else Quant(w.quant.scale, 0, axis if w.quant.axis is not None else None)
     filters = e.derived(w, "dhwc" if depthwise else "ohwi", np.ascontiguousarray(weights), wq)
+    filters = widened(e, filters)
     fields = dict(padding=padding, strideH=stride[0], strideW=stride[1], dilationHFactor=dilation[0],
                   dilationWFactor=dilation[1], fusedActivationFunction=act)  # fmt: skip
     if depthwise:
@@ -151,7 +172,7 @@ def conv_form(op: Op) -> str | None:
         return "channels first (the pass channels-last lays it out)"
     if len(op.attrs["stride"]) > 2:
         return "more than two spatial dimensions"
-    if not w.known or (b is not None and not b.known):
+    if (not w.known and half_weight(w) is None) or (b is not None and not b.known):
         return "weights computed at run time"
     if op.attrs.get("dynamic") == "row":
         return "convolution with activations quantized per row (TFLite quantizes the whole input)"
@@ -167,6 +188,7 @@ def conv_transpose(e, op: Op, x: T, w: T, b: T | None) -> T:
     a = op.attrs
     groups, per = a["groups"], w.sizes[1]
     stride, dilation, pads, more, kernel = a["stride"], a["dilation"], a["pad"], a["output_pad"], w.sizes[2:]
+    w = constant(e, op, w)
     weights = w.array
     if len(kernel) == 1:
         x = e.reshape(x, (x.sizes[0], 1, *x.sizes[1:]))
@@ -175,12 +197,12 @@ def conv_transpose(e, op: Op, x: T, w: T, b: T | None) -> T:
     weights = dilated(weights, dilation)
     (kh, kw), (sh, sw) = weights.shape[2:], stride
     taps = (-(-kh // sh), -(-kw // sw))
-    full = np.zeros((*weights.shape[:2], taps[0] * sh, taps[1] * sw), np.float32)
+    full = np.zeros((*weights.shape[:2], taps[0] * sh, taps[1] * sw), weights.dtype)
     full[:, :, :kh, :kw] = weights
     # [groups, in, out, tap, phase, tap, phase] -> out channels by (phase h, phase w, output), taps backwards
     parts = full.reshape(groups, -1, per, taps[0], sh, taps[1], sw)[:, :, :, ::-1, :, ::-1]
     filters = parts.transpose(0, 4, 6, 2, 3, 5, 1).reshape(groups * sh * sw * per, *taps, -1)
-    filters = e.derived(w, "phases", np.ascontiguousarray(filters))
+    filters = widened(e, e.derived(w, "phases", np.ascontiguousarray(filters)))
     grown = e.pad(x, ((0, 0), *((t - 1, t - 1) for t in taps), (0, 0)))
     space = [s + t - 1 for s, t in zip(x.sizes[1:3], taps)]
     y = e.op("CONV_2D", [grown, filters, e.const(np.zeros(filters.sizes[0], np.float32))], "f32",
@@ -227,6 +249,6 @@ def conv_transpose_form(op: Op) -> str | None:
         return "channels first (the pass channels-last lays it out)"
     if len(op.attrs["stride"]) > 2:
         return "more than two spatial dimensions"
-    if not w.known or (b is not None and not b.known):
+    if (not w.known and half_weight(w) is None) or (b is not None and not b.known):
         return "weights computed at run time"
     return None
