@@ -12,6 +12,7 @@ OPTIMIZE = (
     "recognise-attention",
     "fuse-conv-bn",
     "split-bn",
+    "merge-linear",
     "frame-linear-to-conv",
     "pointwise-conv-to-linear",
     "fold-scale",

@@ -191,6 +191,19 @@ class MatmulWeight(_Formula):
 
 
 @_formula
+class PowerOfMagnitude(_Formula):
+    """√(a² + b²) squared is a² + b²: the power of a spectrum whose magnitude was asked for first."""
+
+    def match(self, p, a, b):
+        power = p.add(p.mul(a, a), p.mul(b, b), name="power")
+        magnitude = p.sqrt(power)
+        return [p.mul(magnitude, magnitude), p.pow(magnitude, 2)]
+
+    def build(self, g, m):
+        return m["power"].result
+
+
+@_formula
 class LogSoftmax(_Formula):
     """log(softmax(x))."""
 
