@@ -1,0 +1,99 @@
+"""Whole models: captured, and equal to eager PyTorch at three lengths, none of them the traced one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models import LENGTHS, MODELS
+from speechc.compiler.capture import capture_with_reference
+from speechc.ir.interpreter import run
+from speechc.ir.text import parse_module, print_module
+from speechc.ir.verifier import verify
+
+DIGITS = Path(__file__).parent.parent / "examples" / "digits" / "model.pt"
+TOLERANCE = 1e-4  # of the largest output: float32 through a whole model, summed in another order
+
+
+def assert_equal(module, reference, feeds):
+    want, got = reference(feeds), run(module.main, feeds)
+    assert len(want) == len(got) == len(module.main.output_names)
+    for name, a, b in zip(module.main.output_names, want, got):
+        assert a.shape == b.shape, name
+        assert np.abs(a - b).max() <= TOLERANCE * np.abs(a).max(), name
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model(name):
+    case = MODELS[name]()
+    module, reference = capture_with_reference(case.module, case.inputs, case.time_axis)
+    verify(module)
+    sample = next(iter(case.inputs.values())).shape
+    for length in LENGTHS[name]:
+        feeds = case.make_inputs(length)
+        assert name == "whisper_encoder" or next(iter(feeds.values())).shape != tuple(sample)
+        assert_equal(module, reference, feeds)
+
+
+@pytest.mark.parametrize("name", ["parakeet", "moonshine_encoder", "bilstm", "log_mel"])
+def test_text_round_trip(name):
+    case = MODELS[name]()
+    module, _ = capture_with_reference(case.module, case.inputs, case.time_axis)
+    text = print_module(module)
+    assert print_module(parse_module(text)) == text
+
+
+def test_weights_are_shared_and_named():
+    case = MODELS["conformer"]()
+    module, _ = capture_with_reference(case.module, case.inputs, case.time_axis)
+    state = case.module.state_dict()
+    for weight in module.weights:
+        assert weight.array.ctypes.data == state[weight.name].data_ptr(), weight.name
+    assert "layers.1.feed_in.expand.weight" in module.weights
+
+
+def test_every_op_names_the_user_s_code():
+    case = MODELS["conformer"]()
+    module, _ = capture_with_reference(case.module, case.inputs, case.time_axis)
+    for op in module.main.ops:
+        assert op.loc.path and op.loc.cls, op
+        assert op.loc.source.startswith("conformer.py:"), op
+    paths = {op.loc.path for op in module.main.ops}
+    assert {"conv1", "layers.0.attention", "layers.1.convolution.depthwise", "output"} <= paths
+
+
+def test_time_is_followed():
+    case = MODELS["conformer"]()
+    module, _ = capture_with_reference(case.module, case.inputs, case.time_axis)
+    (time,) = (d.time for d in module.main.outputs[0].type.shape if d.time)
+    assert (time.clock, str(time.rate)) == ("features", "1/4")
+    assert module.meta["limits"] == {"T": [11, None]}
+
+
+@pytest.mark.skipif(not DIGITS.exists(), reason="examples/digits/model.pt is trained separately")
+def test_digits():
+    module, reference = capture_with_reference(DIGITS)
+    verify(module)
+    assert module.meta["sample_rate"] == 8000 and len(module.meta["tokens"]) == 11
+    (time,) = (d.time for d in module.main.outputs[0].type.shape if d.time)
+    assert (time.clock, str(time.rate), str(time.length)) == ("audio", "1/320", "T//320")
+    for length in (801, 4000, 17003):
+        noise = np.random.default_rng(length).standard_normal((1, length), dtype=np.float32)
+        assert_equal(module, reference, {"audio": 0.1 * noise})
+
+
+@pytest.mark.slow
+def test_capture_time_grows_with_layers():
+    """24 layers take at most 2.3 times as long as 12."""
+    import time
+
+    import torch
+    from models.conformer import ConformerCTC
+    from speechc.compiler.capture import capture
+
+    seconds = {}
+    for layers in (2, 12, 24):  # the first warms up
+        model = ConformerCTC(features=20, size=16, heads=2, hidden=16, layers=layers, channels=4, tokens=5).eval()
+        start = time.process_time()
+        capture(model, [torch.randn(1, 77, 20)])
+        seconds[layers] = time.process_time() - start
+    assert seconds[24] <= 2.3 * seconds[12], seconds
