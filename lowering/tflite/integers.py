@@ -9,8 +9,8 @@ from __future__ import annotations
 # With calibration: full int8 kernels, which write 8 bits too; sigmoids and products between them stay in 8 bits.
 STATIC = ("linear", "conv", "depthwise", "shallow")
 GLUE = ("mul", "sigmoid", "tanh", "max_pool")
-# Without: hybrid kernels.
-DYNAMIC = ("linear", "conv")
+# Without: hybrid kernels. A depthwise or shallow convolution is faster in float.
+DYNAMIC = (("linear", "row"), ("conv", "tensor"))
 
 
 def compress(precision: str, calibrated: bool) -> tuple[str, ...]:
@@ -27,4 +27,4 @@ def compress(precision: str, calibrated: bool) -> tuple[str, ...]:
             f'quantize{{mode="static", kinds="{kinds}", outputs="{kinds}", glue="{glue}", activations="i8"}}',
             "integer",
         )
-    return (f'quantize{{mode="dynamic", kinds="{", ".join(DYNAMIC)}", per="row"}}',)
+    return tuple(f'quantize{{mode="dynamic", kinds="{kind}", per="{per}"}}' for kind, per in DYNAMIC)

@@ -120,6 +120,9 @@ def conv(e, op: Op, x: T, w: T, b: T | None) -> T:
     x, padding, space = padded_input(e, x, kernel, stride, dilation, pads)
     depthwise = a["groups"] == channels and a["groups"] > 1
     outputs, w = w.sizes[0], constant(e, op, w)
+    if depthwise and long_taps(op, x, w, kernel, stride, act):
+        y = split_taps(e, x, w, b, kernel[1], dilation[1], padding, space)
+        return e.reshape(y, op.result.type.sizes)
     order = w.array.reshape(outputs, w.sizes[1], *kernel)
     weights, axis = (order.transpose(1, 2, 3, 0), 3) if depthwise else (order.transpose(0, 2, 3, 1), 0)
     wq = None if w.quant is None else Quant(w.quant.scale, 0, axis if w.quant.axis is not None else None)
@@ -132,6 +135,30 @@ def conv(e, op: Op, x: T, w: T, b: T | None) -> T:
     y = e.op("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", [x, filters, bias(e, b, x, filters, outputs)],
              "i8" if quant else "f32", (x.sizes[0], *space, outputs), quant, **fields)  # fmt: skip
     return e.reshape(y, op.result.type.sizes)
+
+
+def long_taps(op: Op, x: T, w: T, kernel, stride, act: int) -> bool:
+    """Whether a depthwise convolution has more than the 25 taps of XNNPACK's one-pass kernels (others: 7 times slower)."""
+    float_ = x.dtype == w.dtype == "f32" and not op.attrs.get("dynamic")
+    return float_ and kernel[0] == 1 and kernel[1] > 25 and stride[1] == 1 and w.sizes[0] == x.sizes[-1] and not act
+
+
+def split_taps(e, x: T, w: T, b: T | None, taps: int, dilation: int, padding: int, space: list[Size]) -> T:
+    """The sum of depthwise convolutions of at most 9 taps (XNNPACK's fastest), on shifted parts of the input."""
+    if padding == SAME:
+        reach = (taps - 1) * dilation
+        x = e.pad(x, ((0, 0), (0, 0), (reach // 2, reach - reach // 2), (0, 0)))
+    channels, total = w.sizes[0], None
+    for at in range(0, taps, 9):
+        count = min(9, taps - at)
+        part = e.slice(x, 2, at * dilation, space[1] + (at + count - 1) * dilation)
+        array = w.array.reshape(channels, taps)[:, at : at + count].T.reshape(1, 1, count, channels)
+        filters = e.derived(w, f"taps{at}", np.ascontiguousarray(array))
+        offset = bias(e, b if at == 0 else None, x, filters, channels)
+        y = e.op("DEPTHWISE_CONV_2D", [part, filters, offset], "f32", (x.sizes[0], *space, channels), padding=VALID,
+                 strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=dilation, depthMultiplier=1)  # fmt: skip
+        total = y if total is None else e.add(total, y)
+    return total
 
 
 def as_2d(e, x: T, stride, dilation, pads, kernel):
@@ -175,7 +202,9 @@ def conv_form(op: Op) -> str | None:
     if (not w.known and half_weight(w) is None) or (b is not None and not b.known):
         return "weights computed at run time"
     if op.attrs.get("dynamic") == "row":
-        return "convolution with activations quantized per row (TFLite quantizes the whole input)"
+        return "convolution with activations quantized per row (LiteRT quantizes the whole input)"
+    if op.attrs.get("dynamic") and op.attrs["groups"] > 1:
+        return "convolution in groups with activations quantized at run time"
     return None
 
 
