@@ -232,6 +232,17 @@ def _(d, x, kind):
     return d.b.linear(x, per_channel(d, (out, inputs), 0), b, dynamic=kind.rpartition(".")[2])
 
 
+@case("conv.dynamic.tensor", table=FORMS, ranks=(3, 4), static=(1,), chain=False)
+def _(d, x):
+    kernel, stride, dilation, pad = window(d, x, False)
+    c = x.type.sizes[1]
+    groups = d.pick((1, c))
+    w = per_channel(d, (groups * d.int(1, 4), c // groups, *kernel), 0)
+    b = d.maybe(lambda: d.weight(w.type.sizes[:1], "f32"))
+    attrs = dict(stride=stride, dilation=dilation, pad=pad, groups=groups)
+    return d.b.conv(x, w, b, **attrs, dynamic="tensor")
+
+
 @case("linear.qdq", table=FORMS, static=(-1,), values="away", chain=False)
 def _(d, x):
     out = d.int(1, 5)

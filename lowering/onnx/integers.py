@@ -1,8 +1,8 @@
 """What onnxruntime runs in 8 bits, and in which form: a table measured on a processor with VNNI, not a guess.
 
 `benchmarks/integer_ops.py` measures it again. Activations are u8: with i8 activations the same kernels take up to three
-times as long. Convolutions are integer only where their result is 8 bits as well (QLinearConv); ConvInteger is slower
-than the float kernel, so without calibration convolutions stay float.
+times as long. With calibration, convolutions are integer where their result is 8 bits as well (QLinearConv). Without,
+they are integer products of the windows' codes (`ops_quant.dynamic_conv`): ConvInteger is slower than the float kernel.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 STATIC = ("linear", "conv", "depthwise")
 WRITES_8_BITS = ("conv", "depthwise")
 # Without: DynamicQuantizeLinear and MatMulInteger.
-DYNAMIC = ("linear",)
+DYNAMIC = ("linear", "conv")
 
 
 def compress(precision: str, calibrated: bool) -> tuple[str, ...]:

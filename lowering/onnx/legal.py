@@ -21,7 +21,8 @@ OPERANDS: dict[str, frozenset[str]] = {
     **dict.fromkeys(
         ("neg", "abs", "sign", "relu", "sum", "max", "min", "argmax", "cumsum", "cummax", "matmul"), NUMBER
     ),
-    **dict.fromkeys(("equal", "where", "cast"), NUMBER | {"bool"}),
+    **dict.fromkeys(("equal", "where"), NUMBER | {"bool"}),
+    "cast": MOVED,
     **dict.fromkeys(("logical_and", "logical_or", "logical_not"), frozenset({"bool"})),
     **dict.fromkeys(("reshape", "transpose", "expand", "slice", "concat", "flip", "frame"), MOVED),
     **dict.fromkeys(("gather", "gather_elements", "read", "write"), MOVED),
@@ -41,8 +42,10 @@ def why_not(op: Op) -> str | None:
         return f"then={op.attrs['then']!r} follows floating-point arithmetic only"
     if op.attrs.get("out"):
         return "integer arithmetic on quantized operands; ONNX wants quantize, the op in float, and dequantize"
-    if op.attrs.get("dynamic") and (op.kind != "linear" or op.attrs["dynamic"] != "tensor"):
-        return f"{op.kind} with dynamic={op.attrs['dynamic']!r}: onnxruntime quantizes whole tensors, for linear only"
+    if op.attrs.get("dynamic") and (op.kind not in ("linear", "conv") or op.attrs["dynamic"] != "tensor"):
+        return f"{op.kind} with dynamic={op.attrs['dynamic']!r}: whole tensors are quantized, for linear and conv only"
+    if op.attrs.get("dynamic") and any(isinstance(p, Expr) for pair in op.attrs.get("pad", ()) for p in pair):
+        return "dynamic quantization wants pads of known size"
     first = next((v.type for v in op.operands if v is not None), None)
     if op.kind == "where":
         first = op.operands[1].type
@@ -55,6 +58,8 @@ def why_not(op: Op) -> str | None:
         for v in op.operands:
             if v is not None and v.type.quant is not None and op.kind in ARITHMETIC:
                 return f"operand {v} is quantized; dequantize it first"
+    if op.attrs.get("dynamic") and (why := _dynamic_weight(op)):
+        return why
     check = CHECKS.get(op.kind)
     return check(op) if check else None
 
@@ -85,14 +90,12 @@ def _(op: Op) -> str | None:
     return None
 
 
-@checks("linear")
-def _(op: Op) -> str | None:
-    if op.attrs.get("dynamic"):
-        w = op.operands[1]
-        if w.kind != "weight" or w.type.quant is None or w.type.dtype != "i8":
-            return "dynamic quantization wants an int8 weight"
-        if w.type.quant.zero_point or w.type.quant.axis not in (None, 0):
-            return "dynamic quantization wants symmetric weights, scaled per output or as a whole"
+def _dynamic_weight(op: Op) -> str | None:
+    w = op.operands[1]
+    if w.kind != "weight" or w.type.quant is None or w.type.dtype != "i8":
+        return "dynamic quantization wants an int8 weight"
+    if w.type.quant.zero_point or w.type.quant.axis not in (None, 0):
+        return "dynamic quantization wants symmetric weights, scaled per output or as a whole"
     return None
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from ...ir.expr import Expr
 from ...ir.graph import Value
 from .lower import lower
-from .ops_quant import dequantized, dynamic_linear, weight_behind
+from .ops_quant import dequantized, dynamic_conv, dynamic_linear, weight_behind
 from .ops_shape import padded
 
 
@@ -36,7 +36,9 @@ def transposed(e, w: Value):
 
 
 @lower("conv")
-def _(e, x, w, b, *, stride, dilation, pad, groups, channel_last):
+def _(e, x, w, b, *, stride, dilation, pad, groups, channel_last, dynamic=None):
+    if dynamic:
+        return dynamic_conv(e, x, w, b, stride, dilation, pad, groups)
     x, pad = _known_pads(e, x, pad)
     return e.node(
         "Conv", [x, w, *([] if b is None else [b])], strides=list(stride), dilations=list(dilation),

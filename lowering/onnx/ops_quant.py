@@ -78,20 +78,58 @@ def transposed_codes(e, q: Value):
 
 
 def dynamic_linear(e, x: Value, w: Value, b: Value | None):
-    """int8 product with scales found at run time, in the form that onnxruntime fuses to MatMulIntegerToFloat.
+    """int8 product with scales found at run time."""
+    codes, scale, zero = run_time_codes(e, x)
+    return _integer_product(e, codes, scale, zero, transposed_codes(e, w), w.type.quant, b)
 
-    The quantized input is shared by all products that read the same `x`.
-    """
-    key = ("quantized", id(x))
+
+def run_time_codes(e, x: Value):
+    """u8 codes of `x`, their scale and zero point; all products that read the same `x` share them."""
+    key = ("codes", id(x))
     if key not in e.cache:
         e.cache[key] = e.node("DynamicQuantizeLinear", [x], outputs=3)
-    codes, scale, zero = e.cache[key]
-    quant: Quant = w.type.quant
+    return e.cache[key]
+
+
+def _integer_product(e, codes, scale, zero, matrix, quant: Quant, b: Value | None):
+    """The chain that onnxruntime fuses to MatMulIntegerToFloat or DynamicQuantizeMatMul."""
     if isinstance(quant.scale, float):
         w_scale = e.constant(np.float32(quant.scale))
     else:
         w_scale = e.scale(quant.scale) if quant.axis is not None else _whole_scale(e, quant)
-    total = e.node("MatMulInteger", [codes, transposed_codes(e, w), zero, np.int8(0)])
+    total = e.node("MatMulInteger", [codes, matrix, zero, np.int8(0)])
     total = e.node("Cast", [total], to=int(e.tensor_type("f32").dtype))
     y = e.node("Mul", [total, e.node("Mul", [scale, w_scale])])
     return y if b is None else e.node("Add", [y, b])
+
+
+def dynamic_conv(e, x: Value, w: Value, b: Value | None, stride, dilation, pad, groups: int):
+    """int8 convolution with scales found at run time: the codes each window sees, in a row, times the kernel.
+
+    onnxruntime's ConvInteger takes three times as long as its float Conv; this takes a third. Grouped convolutions gain
+    nothing from it: they run in float on the values that the codes stand for.
+    """
+    codes, scale, zero = run_time_codes(e, x)
+    rank, outputs = x.type.rank, w.type.sizes[0]
+    if groups > 1:
+        inputs = [e.node("DequantizeLinear", [codes, scale, zero]), dequantized(e, w), *([] if b is None else [b])]
+        pads = [p for p, _ in pad] + [q for _, q in pad]
+        return e.node("Conv", inputs, strides=list(stride), dilations=list(dilation), pads=pads, group=groups)
+    rows = e.node("Transpose", [codes], perm=[0, *range(2, rank), 1])
+    if any(map(any, pad)):
+        amounts = [0, *(p for p, _ in pad), 0, 0, *(q for _, q in pad), 0]
+        rows = e.node("Pad", [rows, np.array(amounts, np.int64), zero])
+    kernel = w.type.sizes[2:]
+    axes, steps = np.arange(1, rank - 1), np.array(stride, np.int64)
+    taps = []
+    for at in np.ndindex(*kernel) if any(k > 1 for k in kernel) or any(s > 1 for s in stride) else ():
+        starts = np.array([i * d for i, d in zip(at, dilation)], np.int64)
+        left = np.array([(k - 1 - i) * d for k, i, d in zip(kernel, at, dilation)], np.int64)
+        stops = np.where(left == 0, np.iinfo(np.int64).max, -left)
+        taps.append(e.node("Slice", [rows, starts, stops, axes, steps]))
+    rows = e.node("Concat", taps, axis=rank - 1) if len(taps) > 1 else taps[0] if taps else rows
+    matrix = e.weight(
+        w, "rows", lambda a: np.moveaxis(a, 1, -1).reshape(outputs, -1).T, (int(np.prod(w.type.sizes[1:])), outputs)
+    )
+    y = _integer_product(e, rows, scale, zero, matrix, w.type.quant, b)
+    return e.node("Transpose", [y], perm=[0, rank - 1, *range(1, rank - 1)])
