@@ -138,7 +138,7 @@ def conv(e, op: Op, x: T, w: T, b: T | None) -> T:
 
 
 def long_taps(op: Op, x: T, w: T, kernel, stride, act: int) -> bool:
-    """Whether a depthwise convolution has more than the 25 taps of XNNPACK's one-pass kernels (others: 7 times slower)."""
+    """Whether a depthwise convolution has more than the 25 taps of XNNPACK's one-pass kernels (the others are slow)."""
     float_ = x.dtype == w.dtype == "f32" and not op.attrs.get("dynamic")
     return float_ and kernel[0] == 1 and kernel[1] > 25 and stride[1] == 1 and w.sizes[0] == x.sizes[-1] and not act
 
