@@ -106,11 +106,10 @@ class Grid:
 def grid(low: float, high: float, dtype: str = "i8", symmetric: bool = False) -> Grid:
     """The grid of `dtype` that covers [low, high] and holds 0 exactly."""
     least, most = LIMITS[dtype]
-    low, high = min(low, 0.0), max(high, 0.0)
+    low, high, middle = min(low, 0.0), max(high, 0.0), (least + most + 1) // 2
     if low == high:
-        return Grid(dtype, 1.0, 0 if symmetric else least)
+        return Grid(dtype, 1.0, middle if symmetric else least)
     if symmetric:
-        middle = (least + most + 1) // 2
         return Grid(dtype, _single(max(-low, high) / (most - middle)), middle)
     scale = _single((high - low) / (most - least))
     return Grid(dtype, scale, int(np.clip(np.rint(least - low / scale), least, most)))
