@@ -182,8 +182,8 @@ class Emitter:
         name = self.names.claim(f"{folder(self.loc.path)}/{kind}")
         attrs = {k: v for k, v in attrs.items() if v is not None}
         node = self.onnx.node(kind, [self.value(v) for v in inputs], attrs, num_outputs=outputs, name=name)
-        for i, out in enumerate(node.outputs):
-            out.name = f"{name}_output_{i}"
+        for i, out in enumerate(node.outputs):  # nodes and values are named apart: one name serves both
+            out.name = name if outputs == 1 else self.names.claim(f"{name}.{i}")
         self.nodes.append(node)
         return node.outputs[0] if outputs == 1 else tuple(node.outputs)
 
