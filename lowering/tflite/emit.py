@@ -15,7 +15,7 @@ from ...ir.registry import definition
 from ...ir.types import Quant
 from .body import Body, T
 from .file import File
-from .ops import INTEGER, LOWERINGS
+from .ops import ACTIVATES, INTEGER, LOWERINGS
 from .sizes import size_vector
 
 STORED = {"i64": "i32"}  # computed in 32 bits: indices and lengths
@@ -136,6 +136,8 @@ class Emitter(Body):
             operands = [self.real(t) for t in operands]
         results = LOWERINGS[op.kind](self, op, *operands)
         results = list(results) if isinstance(results, tuple) else [results]
+        if op.attrs.get("then") and op.kind not in ACTIVATES:
+            results[0] = self.unary("RELU", results[0], quant=results[0].quant)
         quant = self.out_quant(op)
         if quant is not None and results[0].quant is None:
             results[0] = self.op("QUANTIZE", [results[0]], op.results[0].type.dtype, results[0].sizes, quant)
@@ -158,6 +160,14 @@ class Emitter(Body):
         if t.index not in self._reals:
             self._reals[t.index] = self.op("DEQUANTIZE", [t], "f32", t.sizes)
         return self._reals[t.index]
+
+    def real_array(self, t: T) -> np.ndarray:
+        """The real values of a constant."""
+        if t.quant is None:
+            return t.array.astype(np.float32)
+        scales, zeros, axis = self._quant(t.quant)
+        along = [-1 if i == axis and len(scales) > 1 else 1 for i in range(t.rank)]
+        return (t.array.astype(np.float32) - np.float32(zeros[0])) * np.asarray(scales, np.float32).reshape(along)
 
     def out_quant(self, op: Op) -> Quant | None:
         """The scale an op is asked to write its result with."""

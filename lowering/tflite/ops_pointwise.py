@@ -8,6 +8,7 @@ import numpy as np
 
 from ...ir.graph import Op
 from .body import T, broadcast, same_sizes
+from .ops_linear import fused_relu
 from .registry import lower, refuse
 
 UNARY = {
@@ -16,6 +17,7 @@ UNARY = {
     "logical_not": "LOGICAL_NOT",
 }  # fmt: skip
 
+ARITHMETIC = ("add", "sub", "mul")
 BINARY = {
     "add": "ADD", "sub": "SUB", "mul": "MUL", "div": "DIV", "minimum": "MINIMUM", "maximum": "MAXIMUM", "pow": "POW",
     "mod": "FLOOR_MOD", "floor_div": "FLOOR_DIV", "equal": "EQUAL", "less": "LESS", "less_equal": "LESS_EQUAL",
@@ -98,7 +100,7 @@ def elu(e, op: Op, x: T) -> T:
     return e.add(e.maximum(x, 0.0), low)
 
 
-@lower(*BINARY, integer=("add", "sub", "mul"))
+@lower(*BINARY, integer=ARITHMETIC, activates=ARITHMETIC)
 def binary(e, op: Op, a: T, b: T) -> T:
     a, b = unexpanded(op.result.type.sizes, a, b)
     dtype = "bool" if op.result.type.dtype == "bool" else None
@@ -111,8 +113,10 @@ def binary(e, op: Op, a: T, b: T) -> T:
     quant = e.out_quant(op)
     if quant is not None:
         a, b = (quantized_scalar(e, t) for t in (a, b))
-        return e.binary(BINARY[op.kind], a, b, quant=quant)
-    return e.binary(BINARY[op.kind], a, b, dtype)
+    if op.kind in ARITHMETIC and a.dtype != "i32":
+        return e.binary(BINARY[op.kind], a, b, quant=quant, fusedActivationFunction=fused_relu(e, op))
+    y = e.binary(BINARY[op.kind], a, b, dtype)
+    return e.maximum(y, 0) if op.attrs.get("then") else y
 
 
 def quantized_scalar(e, t: T) -> T:

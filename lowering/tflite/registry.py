@@ -7,18 +7,21 @@ from collections.abc import Callable
 LOWERINGS: dict[str, Callable] = {}
 CHECKS: dict[str, list[Callable]] = {}
 INTEGER: set[str] = set()  # ops whose kernels compute on int8; the others are wrapped in DEQUANTIZE and QUANTIZE
+ACTIVATES: set[str] = set()  # ops whose lowering does `then` itself
 
 
-def lower(*kinds: str, integer: bool | tuple[str, ...] = ()):
+def lower(*kinds: str, integer: bool | tuple[str, ...] = (), activates: bool | tuple[str, ...] = ()):
     """Register `function(e, op, *operands) -> T | tuple of T` for ops of `kinds`; operands are `T` or None.
 
-    `integer`: which of them (True: all) take int8 operands and write int8 results themselves.
+    `integer`: which of them (True: all) take int8 operands and write int8 results themselves. `activates`: which of
+    them do the activation of the attribute `then`.
     """
 
     def register(function: Callable) -> Callable:
         for kind in kinds:
             LOWERINGS[kind] = function
         INTEGER.update(kinds if integer is True else integer)
+        ACTIVATES.update(kinds if activates is True else activates)
         return function
 
     return register
