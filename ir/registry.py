@@ -200,16 +200,15 @@ def dequantized(q: np.ndarray, type: Tensor, scales: Callable) -> np.ndarray:
 
 
 def fake_quantize(x: np.ndarray, per: str) -> np.ndarray:
-    """x after a trip through int8 with scales found at run time.
+    """x after a trip through int8 with scales found at run time, asymmetric, zero included.
 
-    `row`: symmetric, one scale a row of the last axis (TFLite's hybrid kernels). `tensor`: asymmetric over the whole
-    tensor, zero included (ONNX DynamicQuantizeLinear).
+    `tensor`: one scale for all (ONNX DynamicQuantizeLinear, LiteRT's hybrid convolutions). `row`: one a row of the
+    last axis (LiteRT's hybrid matrix products).
     """
-    if per == "row":
-        scale = np.abs(x).max(-1, keepdims=True) / 127
-        scale = np.where(scale == 0, 1, scale).astype(x.dtype)
-        return np.clip(np.rint(x / scale), -127, 127) * scale
-    low, high = min(x.min(), 0), max(x.max(), 0)
-    scale = (high - low) / 255 or x.dtype.type(1)
+    axis = -1 if per == "row" else None
+    low = np.minimum(x.min(axis, keepdims=True), 0)
+    high = np.maximum(x.max(axis, keepdims=True), 0)
+    scale = (high - low) / 255
+    scale = np.where(scale == 0, 1, scale).astype(x.dtype)
     zero = np.clip(np.rint(-low / scale), 0, 255)
     return ((np.clip(np.rint(x / scale) + zero, 0, 255) - zero) * scale).astype(x.dtype)

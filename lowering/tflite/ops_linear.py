@@ -27,7 +27,7 @@ def linear(e, op: Op, x: T, w: T, b: T | None) -> T:
     inputs = [flat, w] + ([bias(e, b, flat, w, w.sizes[0])] if b is not None else [])
     sizes = (*flat.sizes[:-1], w.sizes[0])
     y = e.op("FULLY_CONNECTED", inputs, "i8" if quant else "f32", sizes, quant, keepNumDims=True,
-             fusedActivationFunction=act, asymmetricQuantizeInputs=False)  # fmt: skip
+             fusedActivationFunction=act, asymmetricQuantizeInputs=True)  # fmt: skip
     return e.reshape(y, y.sizes[1:]) if x.rank == 1 else y
 
 

@@ -68,7 +68,7 @@ def product(body: Body, x: T, w: T, b: T | None = None) -> T:
     if w.array is not None:
         bias = b if b is not None else body.const(np.zeros(w.sizes[0], np.float32))
         return body.op("FULLY_CONNECTED", [x, w, bias], "f32", sizes, keepNumDims=True, fusedActivationFunction=0,
-                       asymmetricQuantizeInputs=False)  # fmt: skip
+                       asymmetricQuantizeInputs=True)  # fmt: skip
     y = body.op("BATCH_MATMUL", [x, w], "f32", sizes, adjX=False, adjY=True)
     return y if b is None else body.add(y, b)
 
