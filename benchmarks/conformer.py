@@ -1,0 +1,158 @@
+"""Conformer-CTC of 33M parameters on 10 s of features, in every form, each next to its peers; one table in one run.
+
+python benchmarks/conformer.py [--threads 2] [--blocks 5]
+
+Random weights, so only speed, size and distance from float are measured. Peers: eager PyTorch, `torch.onnx.export` on
+onnxruntime, and `onnxruntime.quantization` (dynamic and static) on the exporter's file. Calibration: four random
+samples of 4 s, the same for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import speechc
+import torch
+from rich.console import Console
+from rich.table import Table
+from speechc.compiler.numerics import difference
+from speechc.lowering.target import target
+from timing import ratio, side_by_side
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from models.conformer import ConformerCTC
+
+FRAMES = 1000  # 10 s
+OURS = [
+    ("onnx", "float32", False),
+    ("onnx", "int8", False),
+    ("onnx", "int8", True),
+    ("tflite", "float32", False),
+    ("tflite", "int8", False),
+    ("tflite", "int8", True),
+]
+
+
+def features(frames: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((1, frames, 80), dtype=np.float32)
+
+
+def exported(model: torch.nn.Module, folder: Path) -> dict[str, Path]:
+    """The exporter's file, and what onnxruntime's own quantizer makes of it."""
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_dynamic,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Samples(CalibrationDataReader):
+        def __init__(self):
+            self.rest = iter([{"features": features(400, seed)} for seed in range(1, 5)])
+
+        def get_next(self):
+            return next(self.rest, None)
+
+    plain, prepared = folder / "exported.onnx", folder / "prepared.onnx"
+    program = torch.onnx.export(
+        model,
+        (torch.from_numpy(features(FRAMES, 0)),),
+        dynamo=True,
+        input_names=["features"],
+        dynamic_shapes=({1: torch.export.Dim("T", min=16, max=100_000)},),
+        verbose=False,
+    )
+    program.save(str(plain), external_data=False)
+    quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+    made = {"torch.onnx.export": plain}
+    made["  + quantize_dynamic"] = folder / "dynamic.onnx"
+    quantize_dynamic(str(prepared), str(folder / "dynamic.onnx"), weight_type=QuantType.QInt8, per_channel=True)
+    made["  + quantize_static, QDQ"] = folder / "static.onnx"
+    quantize_static(
+        str(prepared),
+        str(folder / "static.onnx"),
+        Samples(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+    return made
+
+
+def onnx_run(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda x: session.run(None, {"features": x})[0]
+
+
+def ours(model: torch.nn.Module, folder: Path, threads: int) -> dict[str, tuple[Path, Callable]]:
+    """Every form that speechc makes."""
+    made = {}
+    samples = [(features(400, seed),) for seed in range(1, 5)]
+    for name, precision, calibrated in OURS:
+        form = {"float32": "float32"}.get(precision, "int8, calibrated" if calibrated else "int8")
+        artefact = speechc.compile(
+            model,
+            (torch.from_numpy(features(FRAMES, 0)),),
+            target=name,
+            precision=precision,
+            calibration=samples if calibrated else None,
+            output=folder / f"{precision}-{calibrated}",
+        )
+        more = {"isolated": False} if name == "tflite" else {}  # a process of its own costs copies
+        session = target(name).load(artefact.path, threads, **more)
+        made[f"speechc {name} {form}"] = (artefact.path, lambda x, s=session: s.run(x)[0])
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--blocks", type=int, default=5)
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(0)
+    model = ConformerCTC().eval()
+    x = features(FRAMES, 0)
+    with tempfile.TemporaryDirectory() as name, torch.inference_mode():
+        folder = Path(name)
+        paths: dict[str, Path | None] = {"PyTorch, eager": None}
+        runs = {"PyTorch, eager": lambda x: model(torch.from_numpy(x)).numpy()}
+        for form, path in exported(model, folder).items():
+            paths[form], runs[form] = path, onnx_run(path, given.threads)
+        for form, (path, run) in ours(model, folder, given.threads).items():
+            paths[form], runs[form] = path, run
+        expected = [runs["PyTorch, eager"](x)]
+        times = side_by_side({form: lambda r=run: r(x) for form, run in runs.items()}, blocks=given.blocks)
+        table = Table(
+            "form", "MB", "median ms", "against its float", "against the exporter's float", "SNR, dB", box=None
+        )
+        own = "PyTorch, eager"
+        for form, run in runs.items():
+            if form == "torch.onnx.export" or form.endswith("float32"):
+                own = form
+            found = difference([run(x)], expected)
+            size = f"{paths[form].stat().st_size / 1e6:.1f}" if paths[form] else "-"
+            median = f"{1000 * float(np.median(times[form])):.1f}"
+            ratios = [f"{ratio(times, base, form):.2f}" for base in (own, "torch.onnx.export")]
+            table.add_row(form, size, median, *ratios, f"{found.snr:.1f}" if np.isfinite(found.snr) else "-")
+        Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()
