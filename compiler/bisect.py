@@ -13,6 +13,8 @@ from ..ir.text import clone, print_module
 from ..ir.verifier import verify
 from ..passes.base import Context, Pass, Streaming
 from .manager import compare, keeps
+from .reduce import reduce
+from .samples import default_sizes, draw
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Culprit:
     reason: str
     before: Module
     after: Module
+    step: Pass
 
     def __str__(self) -> str:
         which = f"its change {self.change}" if self.change else "as a whole"
@@ -47,8 +50,18 @@ def bisect(module: Module, passes: list[Pass], feeds: Mapping[str, np.ndarray], 
             else:
                 high = middle
         after, _, reason = _attempt(p, before, feeds, context, high)
-        return Culprit(index, str(p), high if single else None, reason or "", before, after)
+        return Culprit(index, str(p), high if single else None, reason or "", before, after, p)
     return None
+
+
+def smallest(culprit: Culprit, context: Context) -> Module:
+    """The few ops of the graph before the culprit on which its pass still goes wrong, on random feeds."""
+
+    def fails(trial: Module) -> bool:
+        feeds = draw(trial.main, default_sizes(trial.main, trial.meta.get("limits", {})))
+        return _attempt(culprit.step, trial, feeds, context, None)[2] is not None
+
+    return reduce(culprit.before, fails) if fails(culprit.before) else culprit.before
 
 
 def _apply(p: Pass, module: Module, context: Context) -> None:

@@ -38,8 +38,12 @@ def prove(
     feeds: list[Feeds],
     precision: str,
     min_snr: float | None = None,
+    locate: Callable[[Feeds], str] = lambda feed: "",
 ) -> Proof:
-    """Compare the three on every feed; raise `NumericalError` (exit status 5) where they part."""
+    """Compare the three on every feed; raise `NumericalError` (exit status 5) where they part.
+
+    `locate(feed)` is asked, once, where in the graph the file parts from it.
+    """
     graph = next(iter(module.graphs.values()))
     names = graph.output_names
     found: list[tuple[Difference, Difference, Difference]] = []
@@ -61,22 +65,15 @@ def prove(
     least = min_snr if min_snr is not None else MIN_SNR.get(precision)
     for what, seen in (("the rewritten graph", own), ("the emitted file", file)):
         if precision == "float32" and min_snr is None:
-            if not seen.error <= FLOAT32:
-                raise NumericalError(
-                    "SC502",
-                    f"{what} is not the model: {seen} (at most {FLOAT32:g} is rounding)",
-                    hints=["--bisect finds the pass, and in it the rewrite, that breaks it"],
-                )
-        elif not seen.snr >= (least or 0):
-            raise NumericalError(
-                "SC503",
-                f"{what} is too far from the model: {seen} (at least {least:g} dB wanted)",
-                hints=[
-                    "--calibrate DIR with real recordings",
-                    "--min-snr DB accepts less",
-                    "keep more layers in float",
-                ],
-            )
+            wrong, wanted = not seen.error <= FLOAT32, f"at most {FLOAT32:g} is rounding"
+            code, hints = "SC502", ["--bisect finds the pass, and in it the rewrite, that breaks it"]
+        else:
+            wrong, wanted = not seen.snr >= (least or 0), f"at least {least:g} dB wanted"
+            code = "SC503"
+            hints = ["--calibrate DIR with real recordings", "--min-snr DB accepts less", "keep more layers in float"]
+        if wrong:
+            where = [locate(feeds[0])] if seen is file else []
+            raise NumericalError(code, f"{what} is not the model: {seen} ({wanted})", [w for w in where if w], hints)
     return proof
 
 

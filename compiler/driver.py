@@ -21,12 +21,14 @@ from ..lowering.target import Session
 from ..lowering.target import target as find_target
 from ..passes.base import Context, Pass, make
 from .audio import read_samples
-from .bisect import Culprit, bisect
-from .check import Proof, prove
+from .bisect import Culprit, bisect, smallest
+from .check import FLOAT32, Proof, prove
 from .dump import DumpDir, PrintAfter
 from .executor import Executor
+from .localise import first_divergence
 from .manager import Manager, Step
 from .plan import plan
+from .reduce import write_reproducer
 from .samples import Feeds, as_feeds, at_lengths, default_sizes, draw
 
 Progress = Callable[[str], None]
@@ -177,7 +179,8 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
         progress("proving that the file does what the model did")
         session = target.load(folder / final.name)
         feeds = [f for sample in (samples[:2] or [subject.sample]) for f in at_lengths(sample, graph, limits(module))]
-        proof = prove(subject.reference, module, session, feeds, settings.precision, settings.min_snr)
+        locate = lambda feed: str(first_divergence(module, target, feed, settings.precision, FLOAT32) or "")
+        proof = prove(subject.reference, module, session, feeds, settings.precision, settings.min_snr, locate)
         files = _deliver(written, final.parent)
     size = sum(f.stat().st_size for f in files if not f.name.endswith(".json"))
     remarks = [str(r) for r in context.remarks]
@@ -212,11 +215,19 @@ def transform(
             dump.finish(context)
 
 
-def find_culprit(subject: Subject, settings: Settings) -> Culprit | None:
-    """The first pass, and the first single rewrite in it, that does not keep what it declares."""
+def find_culprit(subject: Subject, settings: Settings) -> tuple[Culprit, str] | None:
+    """The first pass, and the first single rewrite in it, that does not keep what it declares; with a command.
+
+    The command shows the failure on a graph reduced to the few ops that it takes, written to `repro/` (or under the
+    folder of dumps).
+    """
     samples = calibration_feeds(subject, settings)
-    passes = planned(subject, settings, bool(samples))
-    return bisect(subject.module, passes, subject.sample, Context(Executor(), samples))
+    passes, context = planned(subject, settings, bool(samples)), Context(Executor(), samples)
+    culprit = bisect(subject.module, passes, subject.sample, context)
+    if culprit is None:
+        return None
+    folder = (settings.dump or Path()) / "repro"
+    return culprit, write_reproducer(smallest(culprit, context), folder, culprit.pass_name)
 
 
 def calibration_feeds(subject: Subject, settings: Settings) -> list[Feeds]:

@@ -180,12 +180,14 @@ def _kinds(module: Module) -> Counter:
     return Counter(op.kind for graph in module.graphs.values() for op in graph.ops)
 
 
-def culprit(found: Culprit | None) -> None:
-    """What `--bisect` found; the two graphs as text show the rewrite."""
-    if found is None:
+def culprit(result: tuple[Culprit, str] | None) -> None:
+    """What `--bisect` found: the rewrite as a difference of texts, and the command that shows it alone."""
+    if result is None:
         out.print("every pass keeps what it declares")
         return
+    found, command = result
     out.print(str(found), markup=False)
+    out.print(f"repro: {command}", markup=False, soft_wrap=True)
     lines = [print_module(m).splitlines() for m in (found.before, found.after)]
     changed = difflib.unified_diff(
         *([re.sub(r"%\d+", "%", line) for line in text] for text in lines), "before", "after", lineterm="", n=0

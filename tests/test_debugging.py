@@ -5,10 +5,12 @@ import json
 
 import numpy as np
 import pytest
-from speechc.compiler.bisect import bisect
+from speechc.compiler.bisect import bisect, smallest
 from speechc.compiler.driver import Settings, planned, read_subject, transform
 from speechc.compiler.dump import PrintAfter
+from speechc.compiler.localise import first_divergence
 from speechc.compiler.manager import Manager
+from speechc.compiler.reduce import write_reproducer
 from speechc.ir import text
 from speechc.ir.errors import IRError, NumericalError
 from speechc.ir.expr import symbol
@@ -78,6 +80,29 @@ def test_bisection_finds_the_pass_and_the_rewrite(broken):
 
 def test_bisection_of_good_passes_finds_nothing():
     assert bisect(example(), [make("simplify"), make("cse")], FEEDS, Context()) is None
+
+
+def test_a_failing_graph_shrinks_to_the_op_that_fails(broken, tmp_path):
+    found = bisect(example(), [broken], FEEDS, Context())
+    small = smallest(found, Context())
+    assert [op.kind for op in small.main.ops] == ["relu"]
+    assert [op.loc.path for op in small.main.ops] == ["net.wrong"]
+    command = write_reproducer(small, tmp_path / "repro", str(broken))
+    assert command == f"speechc opt {tmp_path}/repro/repro.sir -p 'broken' --verify-each=numeric"
+    again = read_subject(tmp_path / "repro" / "repro.sir")
+    with pytest.raises(NumericalError, match="broken declares exact"):
+        Manager(verify_each="numeric", feeds=again.sample).run(again.module, [broken])
+
+
+def test_where_a_file_parts_from_its_graph(monkeypatch):
+    from speechc.lowering.onnx.lower import load_all
+    from speechc.lowering.target import target
+
+    module, onnx, table = example(), target("onnx"), load_all()
+    assert first_divergence(module, onnx, FEEDS, "float32", 1e-5) is None
+    monkeypatch.setitem(table, "cos", table["sin"])
+    found = first_divergence(module, onnx, FEEDS, "float32", 1e-5)
+    assert found.op == "cos" and "net.one" in found.loc  # the relu and the product before it agree
 
 
 def test_a_limit_stops_rewrites(broken):
