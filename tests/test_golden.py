@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from speechc.compiler.manager import compare, keeps
 from speechc.compiler.samples import draw, free_symbols
+from speechc.ir.errors import IRError
 from speechc.ir.text import clone, parse_module, print_module
 from speechc.ir.types import DTYPES
 from speechc.ir.verifier import verify
@@ -62,3 +63,17 @@ def test_every_rewrite_has_a_golden_file():
     shown = {re.match(r"// pass: ([\w-]+)", f.read_text())[1] for f in FILES}
     rewrites = {n for n, cls in registered().items() if issubclass(cls, Rewrite)}
     assert rewrites <= shown, f"no golden file for {sorted(rewrites - shown)}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parent / "golden" / "errors").glob("*.sir")), ids=lambda p: p.stem
+)
+def test_the_line_marked_error_fails(path):
+    lines = path.read_text().splitlines()
+    (number, wanted), *more = [
+        (n, line.partition("// error: ")[2]) for n, line in enumerate(lines, 1) if "// error" in line
+    ]
+    assert not more
+    with pytest.raises(IRError, match=re.escape(wanted)) as error:
+        parse_module("\n".join(re.sub(r" *// .*", "", line) for line in lines))
+    assert f"line {number}" in error.value.where
