@@ -19,7 +19,7 @@ import torch
 from torch.export import ExportedProgram
 
 from ...ir.errors import CaptureError
-from .archive_checks import Refused, check_program
+from .archive_checks import Refused, plain_program
 
 _PICKLED = ("custom_obj_", "opaque_obj_")
 
@@ -103,17 +103,15 @@ def _old(read_member, members: Mapping[str, str]) -> ExportedProgram:
 
 def _rebuilt(text: bytes, weights: dict, constants: dict, samples: bytes) -> ExportedProgram:
     from torch._export.serde import schema
-    from torch._export.serde.serialize import ExportedProgramDeserializer, _bytes_to_dataclass
+    from torch._export.serde.serialize import ExportedProgramDeserializer, _dict_to_dataclass
 
     from . import patches
 
-    check_program(json.loads(text))
+    program = _dict_to_dataclass(schema.ExportedProgram, plain_program(json.loads(text)))
     patches.register()
     example = _plain_tensors(samples, "the sample inputs") if samples else None
     # Dictionaries and tuples go through as they are; bytes would be unpickled.
-    return ExportedProgramDeserializer(None).deserialize(
-        _bytes_to_dataclass(schema.ExportedProgram, text), weights, constants, example
-    )
+    return ExportedProgramDeserializer(None).deserialize(program, weights, constants, example)
 
 
 def _plain_tensors(data: bytes, what: str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 _NAME = r"[A-Za-z_]\w*"
@@ -14,50 +15,120 @@ _TARGET = re.compile(
     rf"|math\.(ceil|floor|trunc|sqrt|log2)$"
     rf"|torch\.sym_(int|float|max|min|ite|not|sqrt|sum|fresh_size)$|torch\._sym_(sqrt|log2)$"
 )
-_FUNCTIONS = set(
-    "Add Mul Pow Max Min Mod PythonMod FloorDiv CeilDiv CleanDiv ModularIndexing Where IntTrueDiv FloatTrueDiv "
-    "TruncToInt FloorToInt CeilToInt RoundToInt ToFloat Identity Abs PowByNatural FloatPow LShift RShift RoundDecimal "
-    "TruncToFloat Eq Ne Lt Le Gt Ge And Or Not Piecewise floor ceiling Integer Rational Float Equality Unequality "
-    "StrictLessThan LessThan StrictGreaterThan GreaterThan IsNonOverlappingAndDenseIndicator".split()
-)
+_FUNCTIONS = {
+    "Add", "Mul", "Pow", "Max", "Min", "Mod", "PythonMod", "FloorDiv", "CeilDiv", "CleanDiv", "ModularIndexing",
+    "Where", "IntTrueDiv", "FloatTrueDiv", "TruncToInt", "FloorToInt", "CeilToInt", "RoundToInt", "ToFloat", "Identity",
+    "Abs", "PowByNatural", "FloatPow", "LShift", "RShift", "RoundDecimal", "TruncToFloat", "Eq", "Ne", "Lt", "Le", "Gt",
+    "Ge", "And", "Or", "Not", "Piecewise", "floor", "ceiling", "Integer", "Rational", "Float", "Equality", "Unequality",
+    "StrictLessThan", "LessThan", "StrictGreaterThan", "GreaterThan", "IsNonOverlappingAndDenseIndicator",
+}  # fmt: skip
 _NODES = (
     ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Constant, ast.Name, ast.Load, ast.Tuple,
     ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.Call, ast.keyword,
 )  # fmt: skip
-# What torch.export itself writes into tree descriptions; ordered dictionaries, named tuples and outputs of models
-# are looked up among types that somebody registered, never imported.
-_TREE_WORDS = ("__enum__", "default_factory", "__module__")
+_WORD = re.compile(r"[\w.\-]*$")  # names end up in Python source that torch generates
+_TREES = {"builtins.tuple", "builtins.list", "builtins.dict", None}
 
 
 class Refused(Exception):
     """The archive says something that no exporter of plain models writes."""
 
 
-def check_program(program: Any) -> None:
-    """Walk the whole JSON of a program. Raises `Refused` at the first operator, size or tree that is not plain."""
-    stack = [program]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            for key, value in item.items():
-                _check_field(key, value)
-                stack.append(value)
-        elif isinstance(item, list):
-            stack.extend(item)
+def plain_program(program: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of a program, reduced to what capture needs, if all of it is plain.
+
+    Input guards (Python source) and notes on nodes are left out, trees of foreign types become dictionaries and
+    tuples, devices become the CPU. Raises `Refused` at the first operator, size or name that is not plain.
+    """
+    program = {k: v for k, v in program.items() if k not in ("guards_code", "torch_version")}
+    calls = program["graph_module"]["module_call_graph"]
+    program["graph_module"] = {
+        **program["graph_module"], "metadata": {}, "module_call_graph": [c for c in calls if not c["fqn"]],
+    }  # fmt: skip
+    for name in program.get("range_constraints", {}):
+        check_expression(name)
+    return _plain(program)
 
 
-def _check_field(key: str, value: Any) -> None:
-    if key == "target" and isinstance(value, str) and not _TARGET.match(value):
-        raise Refused(f"it calls {value[:80]!r}, which is not an operator")
-    if key == "expr_str" and isinstance(value, str):
-        check_expression(value)
-    if key == "range_constraints" and isinstance(value, dict):
-        for name in value:
-            check_expression(name)
-    if key in ("in_spec", "out_spec", "treespec") and isinstance(value, str) and value:
-        if any(word in value for word in _TREE_WORDS):
+def _plain(item: Any, key: str = "") -> Any:
+    """A copy of a part of the JSON that stands under `key`."""
+    if key in _FIELDS and item is not None:
+        return _FIELDS[key](item)
+    if isinstance(item, dict):
+        for name in item:
+            _check_word(name)
+        return {name: _plain(value, name) for name, value in item.items()}
+    if isinstance(item, list):
+        return [_plain(value, key) for value in item]
+    if isinstance(item, str):
+        _check_word(item)
+    return item
+
+
+def _check_word(text: str) -> None:
+    if not _WORD.match(text):
+        raise Refused(f"a name in it is not a name: {text[:80]!r}")
+
+
+def _target(text: str) -> str:
+    if not _TARGET.match(text):
+        raise Refused(f"it calls {text[:80]!r}, which is not an operator")
+    return text
+
+
+def _expression(text: str) -> str:
+    check_expression(text)
+    return text
+
+
+def _device(device: dict) -> dict:
+    return {"type": "cpu", "index": None}
+
+
+def _node_metadata(metadata: dict) -> dict:
+    return {k: str(metadata[k]) for k in ("stack_trace", "nn_module_stack") if k in metadata}
+
+
+def _refuse_object(item: Any) -> None:
+    raise Refused("it holds an object that is not a tensor")
+
+
+def _tree(text: str) -> str:
+    """A description of nested inputs or outputs with Python's own containers alone."""
+    version, tree = json.loads(text)
+    return json.dumps([version, _plain_tree(tree)])
+
+
+def _plain_tree(tree: dict) -> dict:
+    children = [_plain_tree(c) for c in tree["children_spec"]]
+    if tree["type"] in _TREES:
+        if tree["type"] == "builtins.dict" and not all(isinstance(k, (str, int)) for k in json.loads(tree["context"])):
             raise Refused("its tree of inputs names Python objects")
-        json.loads(value)
+        return {**tree, "children_spec": children}
+    try:
+        keys = json.loads(tree["context"])
+    except (TypeError, ValueError):
+        keys = None
+    if isinstance(keys, list) and len(keys) == len(children) and all(isinstance(k, str) for k in keys):
+        return {"type": "builtins.dict", "context": json.dumps(keys), "children_spec": children}
+    return {"type": "builtins.tuple", "context": "null", "children_spec": children}
+
+
+_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "target": _target,
+    "as_operator": _target,
+    "expr_str": _expression,
+    "in_spec": _tree,
+    "out_spec": _tree,
+    "metadata": _node_metadata,
+    "device": _device,
+    "as_device": _device,
+    "as_string": str,  # an argument of an operator: an equation, a padding mode
+    "as_strings": lambda items: [str(x) for x in items],
+    "as_custom_obj": _refuse_object,
+    "custom_obj": _refuse_object,
+    "range_constraints": dict,  # its names are checked as expressions
+}
 
 
 def check_expression(text: str) -> None:

@@ -114,12 +114,7 @@ def _sampled(module, specs: Mapping[str, InputSpec]) -> dict[str, torch.Tensor]:
         samples = _random(specs, length)
         check_arguments(module, samples)
         try:
-            with evaluating(module):
-                before = {n: (b, b.detach().clone()) for n, b in module.named_buffers()}
-                try:
-                    try_forward(module, samples)
-                finally:
-                    restore(module, before)
+            try_forward(module, samples)
             return samples
         except CaptureError as error:
             first = first or error

@@ -43,12 +43,13 @@ def export_module(
         for axis in wanted:
             if samples[name].shape[axis] < 2:
                 raise UsageError(
-                    "SC013", f"input {name} has {samples[name].shape[axis]} frame{'s' * (samples[name].shape[axis] != 1)}",
+                    "SC013",
+                    f"the sample of input {name} is {samples[name].shape[axis]} long along axis {axis}",
                     hints=["give a sample of two frames or more, so that time can be told from a dimension of 1"],
-                )  # fmt: skip
+                )
     check_arguments(module, samples)
+    try_forward(module, samples)
     with evaluating(module), unchanged(module):
-        try_forward(module, samples)
         program, guards = _export(module, samples, axes)
     fixed = require_varying(program, axes)
     if fixed:
@@ -142,9 +143,12 @@ def restore(module: torch.nn.Module, before: Mapping[str, tuple[torch.Tensor, to
 
 
 def try_forward(module: torch.nn.Module, samples: Mapping[str, torch.Tensor]) -> None:
-    """Run forward once. Raises `CaptureError` SC410 with the user's own line where it fails."""
+    """Run forward once, in evaluation mode, leaving the module as it was.
+
+    Raises `CaptureError` SC410 with the user's own line where it fails.
+    """
     try:
-        with torch.no_grad():
+        with evaluating(module), unchanged(module), torch.no_grad():
             module(**samples)
     except SpeechcError:
         raise

@@ -338,6 +338,8 @@ _FLOATS = {
     "sub": _float_op("sub"),
     "neg": _float_op("neg"),
     "pow": _float_op("pow"),
+    "aten.item.default": lambda c, x: c.reshape(c.cast(x, "f32"), ()),
+    "aten._local_scalar_dense.default": lambda c, x: c.reshape(c.cast(x, "f32"), ()),
     "sym_float": lambda c, x: c.value(x, "f32"),
     "_sym_sqrt": _float_op("sqrt"),
     "sym_sqrt": _float_op("sqrt"),

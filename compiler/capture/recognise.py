@@ -68,6 +68,8 @@ def recognise(path: Path) -> tuple[Kind, str]:
 def _zip_kind(path: Path) -> tuple[Kind, str]:
     try:
         with zipfile.ZipFile(path) as file:
+            if min((i.header_offset for i in file.infolist()), default=0):
+                raise zipfile.BadZipFile("its directory is that of another archive inside it")
             names = [n.partition("/")[2] or n for n in file.namelist()] + file.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise CaptureError(

@@ -20,7 +20,13 @@ def size_of(value, symbols: Mapping[str, Size]) -> Size:
     expr = value.node.expr if hasattr(value, "node") else value
     try:
         return _convert(expr, symbols)
-    except (KeyError, IRError) as error:
+    except KeyError:
+        raise CaptureError(
+            "SC412",
+            f"the length {expr} depends on the values of a tensor, which a graph cannot hold",
+            hints=["use torch.where, which keeps the size", "give lengths as sizes of inputs"],
+        ) from None
+    except IRError as error:
         raise CaptureError(
             "SC430",
             f"the length {expr} cannot be expressed ({error})",

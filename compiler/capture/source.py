@@ -1,4 +1,4 @@
-"""Opening a model in any of its forms, recognised by content: module, exported program, file, `package.module:factory`."""
+"""Opening a model in any form, recognised by content: module, exported program, file, `package.module:factory`."""
 
 from __future__ import annotations
 

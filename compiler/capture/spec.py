@@ -14,7 +14,7 @@ BATCH = ("B", "N", "batch")
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One input: its name (None: the next argument of forward), element type, and sizes; text stands for one that varies."""
+    """One input: name (None: the next argument of forward), element type, and sizes; a name is one that varies."""
 
     name: str | None
     dtype: str

@@ -8,7 +8,10 @@ from ....ir.graph import Value
 from ..table import Context, aten
 
 # Same name and meaning in the IR; integer operands become floating point as in PyTorch.
-for _name in ["exp", "log", "sqrt", "rsqrt", "reciprocal", "sin", "cos", "tanh", "sigmoid", "silu", "erf", "relu", "neg", "abs", "sign", "floor", "ceil", "round"]:  # fmt: skip
+for _name in (
+    "exp", "log", "sqrt", "rsqrt", "reciprocal", "sin", "cos", "tanh", "sigmoid", "silu", "erf", "relu", "neg", "abs",
+    "sign", "floor", "ceil", "round",
+):  # fmt: skip
 
     @aten(_name)
     def _(c: Context, x: Value, _name=_name):
@@ -219,7 +222,8 @@ def _(c, x, p=0.5, train=False):
 
 
 @aten(
-    "_to_copy", "to.dtype", "to.dtype_layout", "to.device", "to.other", "type_as", "float", "_cast_Float", "to.prim_Device"
+    "_to_copy", "to.dtype", "to.dtype_layout", "to.device", "to.other", "to.prim_Device", "type_as", "float",
+    "_cast_Float",
 )  # fmt: skip
 def _(c, x, *_, **__):
     return c.cast(x, c.dtype())

@@ -1,0 +1,363 @@
+"""Files: recognised by content, read without running anything, and one clean error for each that is bad."""
+
+import io
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from speechc.compiler.capture import capture, capture_with_reference
+from speechc.compiler.capture.recognise import Kind, recognise
+from speechc.compiler.capture.source import open_source
+from speechc.ir.errors import CaptureError, UsageError
+from speechc.ir.interpreter import run
+from torch import nn
+
+
+class Net(nn.Module):
+    """Small, with the things that archives hold: parameters, a buffer, a constant, a symbolic length."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(4, 3)
+        self.register_buffer("scale", torch.tensor([1.0, 2.0, 3.0]))
+        self.table = torch.arange(3.0)
+
+    def forward(self, x):
+        y = self.linear(x) * self.scale + self.table
+        return {"scores": y[:, : x.shape[1] // 2], "last": y[:, -1]}
+
+
+class Bomb:
+    """Unpickling this makes a file."""
+
+    def __init__(self, mark: Path):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("archives") / "net.pt2"
+    program = torch.export.export(Net().eval(), (torch.randn(1, 10, 4),), dynamic_shapes=({1: torch.export.Dim.AUTO},))
+    torch.export.save(program, path, extra_files={"speechc.json": json.dumps({"sample_rate": 16000, "tokens": ["a"]})})
+    return path
+
+
+def doctored(archive: Path, tmp_path: Path, change) -> Path:
+    """A copy whose members went through `change(members)`; names without the archive's own folder."""
+    out = tmp_path / "doctored.pt2"
+    with zipfile.ZipFile(archive) as file:
+        members = {n.partition("/")[2]: file.read(n) for n in file.namelist()}
+    change(members)
+    with zipfile.ZipFile(out, "w") as file:
+        for name, data in members.items():
+            file.writestr(f"archive/{name}", data)
+    return out
+
+
+def edited(path: tuple, value):
+    """A change of the program's JSON: the item at `path` becomes `value`."""
+
+    def change(members):
+        program = json.loads(members["models/model.json"])
+        item = program
+        for key in path[:-1]:
+            item = item[key]
+        item[path[-1]] = value(item.get(path[-1])) if callable(value) else value
+        members["models/model.json"] = json.dumps(program).encode()
+
+    return change
+
+
+def configured(folder: str, **fields):
+    """A change of the first payload's entry in a folder's configuration."""
+
+    def change(members):
+        name = f"data/{folder}/model_{folder}_config.json"
+        config = json.loads(members[name])
+        first = next(iter(config["config"].values()))
+        first.update(fields)
+        members[name] = json.dumps(config).encode()
+
+    return change
+
+
+def test_archive_opens(archive):
+    source = open_source(archive)
+    assert source.about == {"sample_rate": 16000, "tokens": ["a"]} and len(source.digest) == 64
+    module, reference = capture_with_reference(archive)
+    assert module.main.output_names == ["scores", "last"]
+    assert module.meta["sample_rate"] == 16000 and module.meta["source_hash"] == source.digest
+    for length in (4, 7, 15):
+        feeds = {"x": np.random.default_rng(0).standard_normal((1, length, 4), dtype=np.float32)}
+        for a, b in zip(reference(feeds), run(module.main, feeds), strict=True):
+            assert np.abs(a - b).max() < 1e-5
+
+
+def test_content_decides_not_the_name(archive, tmp_path):
+    plain = shutil.copy(archive, tmp_path / "model.onnx")
+    assert recognise(Path(plain)) == (Kind.ARCHIVE, "")
+    (tmp_path / "model.pt2").write_bytes(b"not a model at all")
+    assert recognise(tmp_path / "model.pt2")[0] is Kind.OTHER
+
+
+# -- hostile archives: each makes a file if anything in it is run ----------------------------------------------------
+def pickled(mark: Path) -> bytes:
+    return pickle.dumps(Bomb(mark))
+
+
+def saved(mark: Path) -> bytes:
+    buffer = io.BytesIO()
+    torch.save((Bomb(mark),), buffer)
+    return buffer.getvalue()
+
+
+def shell(mark: Path) -> str:
+    return f"__import__('pathlib').Path({str(mark)!r}).touch()"
+
+
+def first_node(item, value):
+    return ("graph_module", "graph", "nodes", 0, item), value
+
+
+def put(name, make):
+    return lambda mark: lambda members: members.update({name: make(mark)})
+
+
+HOSTILE = {
+    "sample inputs, a pickle": put("data/sample_inputs/model.pt", pickled),
+    "sample inputs, torch.save": put("data/sample_inputs/model.pt", saved),
+    "weights in the old form": put("data/weights/model.pt", saved),
+    "constants in the old form": put("data/constants/model.pt", saved),
+    "a pickled weight": lambda mark: (
+        lambda members: (
+            configured("weights", use_pickle=True, path_name="weight_0")(members),
+            members.update({"data/weights/weight_0": saved(mark)}),
+        )
+    ),
+    "an opaque object": lambda mark: (
+        lambda members: (
+            configured("constants", use_pickle=True, path_name="opaque_obj_0")(members),
+            members.update({"data/constants/opaque_obj_0": pickled(mark)}),
+        )
+    ),
+    "a custom object": lambda mark: (
+        lambda members: (
+            configured("constants", path_name="custom_obj_0")(members),
+            members.update({"data/constants/custom_obj_0": saved(mark)}),
+        )
+    ),
+    "a size": lambda mark: edited(
+        ("graph_module", "graph", "tensor_values", "x", "sizes", 1, "as_expr", "expr_str"), shell(mark)
+    ),
+    "a size with a call inside": lambda mark: edited(
+        ("graph_module", "graph", "tensor_values", "x", "sizes", 1, "as_expr", "expr_str"), f"Max(1, {shell(mark)})"
+    ),
+    "a size with an attribute": lambda mark: edited(
+        ("graph_module", "graph", "tensor_values", "x", "sizes", 1, "as_expr", "expr_str"), "Max.__class__(1)"
+    ),
+    "a range": lambda mark: edited(("range_constraints",), lambda old: {shell(mark): {"min_val": 2, "max_val": 9}}),
+    "a guard": lambda mark: edited(("guards_code",), [shell(mark)]),
+    "an operator of Python": lambda mark: edited(*first_node("target", "torch.os.system")),
+    "a loader of libraries": lambda mark: edited(*first_node("target", "torch.ops.load_library")),
+    "a download": lambda mark: edited(*first_node("target", "torch.hub.load")),
+    "a file": lambda mark: edited(*first_node("target", "torch.ops.aten.from_file.default")),
+    "a name that is code": lambda mark: (
+        lambda members: members.update(
+            {"models/model.json": members["models/model.json"].replace(b'"x"', json.dumps(f"x={shell(mark)}").encode())}
+        )
+    ),
+    "a tree that imports": lambda mark: edited(
+        ("graph_module", "module_call_graph", 0, "signature", "in_spec"),
+        '[1, {"type": "builtins.dict", "context": "[{\\"__enum__\\": true, \\"fqn\\": \\"antigravity:X\\", '
+        '\\"name\\": \\"a\\"}]", "children_spec": [{"type": null, "context": null, "children_spec": []}]}]',
+    ),
+}
+
+
+def test_doctoring_alone_harms_nothing(archive, tmp_path):
+    assert len(capture(doctored(archive, tmp_path, lambda members: None)).main)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_archive_runs_nothing(archive, tmp_path, name):
+    mark = tmp_path / "ran"
+    path = doctored(archive, tmp_path, HOSTILE[name](mark))
+    try:
+        module, reference = capture_with_reference(path)
+        reference({"x": np.zeros((1, 8, 4), np.float32)})
+        assert name == "a guard" and len(module.main)  # left out unread, and harmless
+    except CaptureError as error:
+        assert error.code in (("SC402", "SC420") if name == "a file" else ("SC403",)), error
+        assert name != "a guard"
+    assert not mark.exists(), "the archive ran code"
+    assert "antigravity" not in sys.modules
+
+
+def test_hostile_old_archive_runs_nothing(tmp_path):
+    mark = tmp_path / "ran"
+    with zipfile.ZipFile(tmp_path / "old.pt2", "w") as file:
+        file.writestr("version", "8.1")
+        file.writestr("serialized_exported_program.json", "{}")
+        file.writestr("serialized_state_dict.pt", saved(mark))
+    with pytest.raises(CaptureError) as error:
+        capture(tmp_path / "old.pt2")
+    assert error.value.code == "SC403" and not mark.exists()
+
+
+def test_the_doctoring_would_work(tmp_path):
+    """The same payload does run where pickles are trusted (so the tests above can fail)."""
+    mark = tmp_path / "ran"
+    torch.load(io.BytesIO(saved(mark)), weights_only=False)
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_hostile_pickle_runs_nothing(tmp_path, legacy):
+    mark, path = tmp_path / "ran", tmp_path / "model.pt"
+    torch.save({"weights": torch.zeros(2), "bomb": Bomb(mark)}, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(CaptureError) as error:
+        capture(path, ["x=f32[1,T,4]"])
+    assert error.value.code == "SC403" and "--trust-pickle" in str(error.value)
+    assert not mark.exists()
+    (tmp_path / "plain.pkl").write_bytes(pickled(mark))
+    with pytest.raises(CaptureError, match="pickled"):
+        capture(tmp_path / "plain.pkl", ["x=f32[1,T,4]"])
+    assert not mark.exists()
+
+
+# -- damaged archives --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9, 0.999])
+def test_truncated_archive(archive, tmp_path, share):
+    data = archive.read_bytes()
+    (tmp_path / "cut.pt2").write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(CaptureError) as error:
+        capture(tmp_path / "cut.pt2")
+    assert error.value.code == "SC402" and error.value.exit_code == 3
+
+
+def test_flipped_bits(archive, tmp_path):
+    data = archive.read_bytes()
+    for at in np.random.default_rng(0).integers(0, len(data), 25):
+        flipped = bytearray(data)
+        flipped[at] ^= 0x10
+        (tmp_path / "flipped.pt2").write_bytes(flipped)
+        try:
+            capture(tmp_path / "flipped.pt2")  # some bits are padding
+        except CaptureError as error:
+            assert error.exit_code == 3
+
+
+# -- everything else that is not an archive ----------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(b"", "SC400"), (b"hello, this is text", "SC401"), (b"\x00" * 300, "SC401"), (b"RIFF....WAVEfmt ", "SC401"),
+     (b"\x1c\x00\x00\x00TFL3" + bytes(64), "SC401"), (b"PK\x03\x04 and nothing behind it", "SC402"),
+     (b"\x80\x02 not really a pickle", "SC402")],
+)  # fmt: skip
+def test_not_a_model(tmp_path, content, code):
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(CaptureError) as error:
+        capture(tmp_path / "model.pt", ["x=f32[1,T,4]"])
+    assert error.value.code == code and error.value.exit_code == 3
+
+
+def test_missing_file_folder_and_other_zip(tmp_path):
+    for path, word in ((tmp_path / "no.pt", "no such file"), (tmp_path, "folder")):
+        with pytest.raises(CaptureError, match=word):
+            capture(path)
+    with zipfile.ZipFile(tmp_path / "any.zip", "w") as file:
+        file.writestr("readme.txt", "hello")
+    with pytest.raises(CaptureError, match="not a PyTorch model"):
+        capture(tmp_path / "any.zip")
+
+
+def test_torchscript_is_named(tmp_path):
+    torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)).save(tmp_path / "script.pt")
+    with pytest.raises(CaptureError, match="TorchScript") as error:
+        capture(tmp_path / "script.pt")
+    assert error.value.code == "SC405"
+
+
+def test_state_dict_says_how_to_use_it(tmp_path):
+    from safetensors.torch import save_file
+
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "w.pt")
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    save_file(nn.Linear(2, 2).state_dict(), tmp_path / "w.safetensors")
+    for name in ("w.pt", "old.pt", "w.safetensors"):
+        with pytest.raises(CaptureError, match="weights alone") as error:
+            capture(tmp_path / name)
+        assert error.value.code == "SC404" and "--weights" in str(error.value)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_pickled_module_when_trusted(tmp_path, legacy):
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    torch.save(model, tmp_path / "model.pt", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(CaptureError, match="pickled Python object"):
+        capture(tmp_path / "model.pt", ["f32[1,T,4]"])
+    module = capture(tmp_path / "model.pt", ["f32[1,T,4]"], trust_pickle=True)
+    assert [op.kind for op in module.main.ops] == ["linear", "relu"]
+    torch.save([1, 2, Path("x")], tmp_path / "list.pt")
+    with pytest.raises(CaptureError, match=r"not an nn\.Module"):
+        capture(tmp_path / "list.pt", ["f32[1,T,4]"], trust_pickle=True)
+
+
+FACTORY = """
+import torch
+def build():
+    return torch.nn.Sequential(torch.nn.Linear(4, 3))
+def broken():
+    raise ValueError("no")
+text = "no model"
+model = build()
+"""
+
+
+def test_factory(tmp_path, monkeypatch):
+    (tmp_path / "speechc_test_factory.py").write_text(FACTORY)
+    monkeypatch.chdir(tmp_path)
+    weights = nn.Sequential(nn.Linear(4, 3)).state_dict()
+    torch.save(weights, "w.pt")
+    torch.save({"state_dict": weights, "epoch": 3}, "checkpoint.pt")
+    x = np.ones((1, 5, 4), np.float32)
+    want = x @ weights["0.weight"].numpy().T + weights["0.bias"].numpy()
+    for name in ("w.pt", "checkpoint.pt"):
+        module = capture("speechc_test_factory:build", ["input=f32[1,T,4]"], weights=name)
+        assert np.abs(run(module.main, {"input": x})[0] - want).max() < 1e-6
+        assert len(module.meta["source_hash"]) == 64
+    assert len(capture("speechc_test_factory:model", ["f32[1,T,4]"]).main)
+    for name, word in (
+        ("speechc_test_factory:broken", "ValueError: no"), ("speechc_test_factory:nothing", "nothing"),
+        ("speechc_no_such_module:build", "speechc_no_such_module"), ("speechc_test_factory:text", "not callable"),
+    ):  # fmt: skip
+        with pytest.raises(CaptureError, match=word) as error:
+            capture(name, ["f32[1,T,4]"])
+        assert error.value.code == "SC406"
+    torch.save(nn.Linear(9, 9).state_dict(), "other.pt")
+    with pytest.raises(CaptureError, match="does not fit"):
+        capture("speechc_test_factory:build", ["f32[1,T,4]"], weights="other.pt")
+    with pytest.raises(CaptureError, match="cannot read"):
+        capture("speechc_test_factory:build", ["f32[1,T,4]"], weights="none.pt")
+
+
+def test_weights_go_with_a_factory(archive):
+    with pytest.raises(UsageError, match="--weights goes with"):
+        capture(archive, weights=archive)
+
+
+def test_package_does_not_import_torch():
+    code = "import sys, speechc.compiler.capture, speechc.compiler.capture.recognise, speechc.compiler.capture.spec; "
+    code += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
