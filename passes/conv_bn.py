@@ -36,7 +36,8 @@ class FuseConvBN(Rewrite):
         bias = Tensor(m.w.type.dtype, (m.w.type.shape[0],))
         sources = norm if m.b is None else (*norm, m.b)
         b = g.derived(f"{m.w.name}.bn.bias", f"b*bn{eps}", bias, _bias(eps), *sources)
-        return g.emit(m["conv"].kind, (m.x, w, b), m["conv"].attrs)
+        with g.at(m["conv"].loc.through(self.name)):
+            return g.emit(m["conv"].kind, (m.x, w, b), m["conv"].attrs)
 
 
 def _scale(gamma, var, eps):

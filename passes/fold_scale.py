@@ -34,7 +34,8 @@ class FoldScale(Rewrite):
         def scaled(v):
             return g.derived(f"{v.name}.x{factor:.6g}", f"x{factor!r}", v.type, _times(factor), v)
 
-        return g.emit(m["op"].kind, (m.x, scaled(m.w), m.b and scaled(m.b)), m["op"].attrs)
+        with g.at(m["op"].loc.through(self.name)):
+            return g.emit(m["op"].kind, (m.x, scaled(m.w), m.b and scaled(m.b)), m["op"].attrs)
 
 
 def _times(factor: float):
