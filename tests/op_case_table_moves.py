@@ -47,7 +47,8 @@ def _(d, x):
 
 @case("expand", ranks=(0, 3), dtypes="any")
 def _(d, x):
-    shape = [d.dim(1, 3) if s == 1 else s for s in x.type.sizes]
+    # One frame of a stream is not a number that holds for all of them: time does not stretch.
+    shape = [d.dim(1, 3) if s.size == 1 and s.time is None else s.size for s in x.type.shape]
     front = [Dim(d.int(1, 2)) for _ in range(d.int(0, 1))]
     shape = [s.size if isinstance(s, Dim) else s for s in (*front, *shape)]
     if any(isinstance(s, Expr) and s not in x.type.sizes for s in shape):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from models import LENGTHS, MODELS
 from speechc.compiler.capture import capture_with_reference
@@ -16,6 +17,7 @@ def test_model(name, tmp_path):
     case = MODELS[name]()
     module, reference = capture_with_reference(case.module, case.inputs, case.time_axis)
     (path, *_) = ONNX.emit(module, tmp_path / "model.onnx", "float32", {})
+    onnx.checker.check_model(path, full_check=True)
     session = ONNX.load(path, threads=1)
     for length in LENGTHS[name]:
         feeds = case.make_inputs(length)
