@@ -10,9 +10,9 @@ from speechc.ir.interpreter import run
 from speechc.ir.ops.quant import quantize_weight
 from speechc.ir.types import Quant, Tensor
 from speechc.lowering.tflite import target
-from speechc.lowering.tflite.emit import emit_file
 from speechc.lowering.tflite.file import File
 from speechc.lowering.tflite.run import Engine
+from speechc.lowering.tflite.write import build as build_module
 
 RNG = np.random.default_rng(7)
 OUT = ("i8", 0.05, 3)
@@ -106,6 +106,10 @@ FORMS = {
 WITHOUT_XNNPACK = {"softmax"}  # LiteRT's own kernel runs it
 
 
+def build_file(m, path):
+    build_module({"main": m.graph})[0].write(path, "test")
+
+
 def types_of(path, name):
     """The element types that the operators called `name` read and write, from the file itself."""
     s = File().schema
@@ -132,7 +136,7 @@ def test_integer_form(name, tmp_path):
     m.graph.output(build(m), "y")
     target.check(m.graph)
     path = tmp_path / "form.tflite"
-    emit_file({"main": m.graph}, path, {}, {})
+    build_file(m, path)
     used = types_of(path, operator)
     assert used and all(t in ("INT8", "INT32") for types in used for t in types)
     engine = Engine(str(path), 1)
@@ -151,7 +155,7 @@ def test_a_long_depthwise_kernel_computes_in_float(tmp_path):
     m = Made()
     m.graph.output(long_depthwise(m), "y")
     path = tmp_path / "form.tflite"
-    emit_file({"main": m.graph}, path, {}, {})
+    build_file(m, path)
     assert len(types_of(path, "DEPTHWISE_CONV_2D")) == 4
     feeds = {"x": codes_for(m.x, 40)}
     (found,) = Engine(str(path), 1).run(feeds).values()
@@ -162,7 +166,7 @@ def test_float_in_and_out(tmp_path):
     m = Made(dtype="f32")
     m.graph.output(m.b.dequantize(linear(Shifted(m))), "y")
     path = tmp_path / "form.tflite"
-    emit_file({"main": m.graph}, path, {}, {})
+    build_file(m, path)
     feeds = {"x": normal(1, 12, 16)}
     (found,) = Engine(str(path), 1).run(feeds).values()
     assert found.dtype == np.float32
@@ -192,7 +196,7 @@ def test_run_time_scales(name, tmp_path):
     m = Made(dtype="f32")
     m.graph.output(build(m), "y")
     path = tmp_path / "form.tflite"
-    emit_file({"main": m.graph}, path, {}, {})
+    build_file(m, path)
     assert types_of(path, operator) == [["FLOAT32", "INT8", "FLOAT32", "FLOAT32"]]
     engine = Engine(str(path), 1)
     for length in (9, 14):
@@ -208,7 +212,7 @@ def test_weights_alone_in_8_bits(tmp_path):
     m = Made(dtype="f32")
     m.graph.output(m.b.linear(m.x, m.b.dequantize(m.weight(normal(24, 16))), m.bias(24)), "y")
     path = tmp_path / "form.tflite"
-    emit_file({"main": m.graph}, path, {}, {})
+    build_file(m, path)
     assert types_of(path, "DEQUANTIZE") == [["INT8", "FLOAT32"]]
     feeds = {"x": normal(1, 12, 16)}
     (found,) = Engine(str(path), 1).run(feeds).values()

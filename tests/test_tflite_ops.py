@@ -10,8 +10,8 @@ from op_cases import FORMS, op_case, random_graph
 from speechc.ir.interpreter import initial_states, run
 from speechc.ir.registry import OPS, definition
 from speechc.lowering.tflite import target
-from speechc.lowering.tflite.emit import emit_file
 from speechc.lowering.tflite.run import Engine
+from speechc.lowering.tflite.write import build
 from speechc.passes.base import Context, make
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -29,7 +29,7 @@ def run_file(graph, feeds_list):
     target.check(graph)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "case.tflite"
-        emit_file({"main": graph}, path, {}, {})
+        build({"main": graph})[0].write(path, "test")
         engine = Engine(str(path), 1)
         states = {f"state.{n}": a for n, a in initial_states(graph).items()}
         return [engine.run({**feeds, **states}) for feeds in feeds_list]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ...ir.errors import UsageError
 from ...ir.graph import Module, Op
-from ..manifest import Manifest, manifest_of
 from ..target import Option, Session, Target
 
 
@@ -43,42 +42,21 @@ class TFLite(Target):
         return illegal(op)
 
     def emit(self, module: Module, path: Path, precision: str, options: Mapping[str, object]) -> list[Path]:
-        """Write the file and its manifest. `OSError` where they cannot be written; nothing is left half-written."""
-        from .emit import emit_file
+        """Write the file and its manifest; both or nothing."""
+        from .write import write_module
 
         unknown = set(options) - {o.name for o in self.options}
         if unknown:
             raise UsageError("SC013", f"the target tflite has no option {', '.join(sorted(unknown))}")
         for graph in module.graphs.values():
             self.check(graph)
-        path = Path(path)
-        emitters = emit_file(module.graphs, path, options, module.meta.get("limits", {}))
-        described = path.with_suffix(".json")
-        try:
-            _manifest(module, emitters, path, precision).save(described)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        return [path, described]
+        return write_module(module, Path(path), precision, options)
 
     def load(self, path: Path, threads: int | None = None, isolated: bool = True) -> Session:
         """Open a file that `emit` wrote: in a process of its own, or in this one (`isolated=False`, for timing)."""
         from .run import TFLiteSession
 
         return TFLiteSession(Path(path), threads, isolated)
-
-
-def _manifest(module: Module, emitters, path: Path, precision: str) -> Manifest:
-    graphs = list(module.graphs.values())
-    manifest = manifest_of(graphs[0], path.name, "tflite", precision, module.meta)
-    for state in manifest.states:
-        state.file_name, state.output = f"state.{state.name}", f"state.{state.name}.out"
-    if any(e.resets for e in emitters.values()):
-        manifest.reset = "reset_all_variables"
-        manifest.notes.append(
-            "fused LSTM kernels keep their state: reset the interpreter's variables before every call"
-        )
-    return manifest
 
 
 target = TFLite()

@@ -296,6 +296,24 @@ class Body:
         y.unexpanded = x
         return y
 
+    def copy(self, t: T) -> T:
+        """The same values in a tensor of their own."""
+        from .sizes import size_vector
+
+        known = sum(not isinstance(s, int) for s in t.sizes) <= 1
+        shape = [s if isinstance(s, int) else -1 for s in t.sizes]
+        wanted = self.const(np.array(shape, np.int32)) if known else size_vector(self, t.sizes)
+        fields = {"newShape": shape} if known else {}
+        return self.op("RESHAPE", [t, wanted], t.dtype, t.sizes, t.quant, **fields)
+
+    def declare(self, inputs: Sequence[T], outputs: Sequence[T]) -> None:
+        """Say what goes in and out and drop what leads to no output; tensor t is then `renumbered[t.index]`."""
+        graph = self.file.subgraphs[self.graph]
+        graph.inputs = [t.index for t in inputs]
+        self.prune(outputs)
+        graph.inputs = [self.renumbered[t.index] for t in inputs]
+        graph.outputs = [self.renumbered[t.index] for t in outputs]
+
     def prune(self, outputs: Sequence[T]) -> None:
         """Drop operators whose results nobody reads."""
         graph = self.file.subgraphs[self.graph]

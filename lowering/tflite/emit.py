@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
-from ... import __version__
 from ...ir.errors import UnsupportedError
 from ...ir.expr import Expr, Size, evaluate, symbols
 from ...ir.graph import Graph, Op, Value
@@ -16,7 +14,6 @@ from ...ir.types import Quant
 from .body import Body, T
 from .file import File
 from .ops import ACTIVATES, INTEGER, LOWERINGS
-from .sizes import size_vector
 
 STORED = {"i64": "i32"}  # computed in 32 bits: indices and lengths
 
@@ -54,17 +51,9 @@ class Emitter(Body):
             outputs[name] = self._output(v, name, taken)
         for name, v in self.ir.states.items():
             outputs[f"state.{name}.out"] = self._output(written.get(name, v), f"state.{name}.out", taken)
-        self.finish(list(inputs.values()), list(outputs.values()))
+        self.declare(list(inputs.values()), list(outputs.values()))
         names = [{n: self.renumbered[t.index] for n, t in p.items()} for p in self.ports]
         self.file.signature(self.key, self.graph, *names)
-
-    def finish(self, inputs: list[T], outputs: list[T]) -> None:
-        """Declare the subgraph's inputs and outputs and drop what does not lead to an output."""
-        graph = self.file.subgraphs[self.graph]
-        graph.inputs = [t.index for t in inputs]
-        self.prune(outputs)
-        graph.inputs = [self.renumbered[t.index] for t in inputs]
-        graph.outputs = [self.renumbered[t.index] for t in outputs]
 
     def _input(self, v: Value, name: str) -> T:
         t = self.tensor(name, v.type.dtype, v.type.sizes, v.type.quant)
@@ -84,14 +73,6 @@ class Emitter(Body):
         taken.add(t.index)
         self.file.subgraphs[self.graph].tensors[t.index].name = self.unique(name)
         return t
-
-    def copy(self, t: T) -> T:
-        """The same values in a tensor of their own."""
-        if sum(not isinstance(s, int) for s in t.sizes) <= 1:
-            shape = [s if isinstance(s, int) else -1 for s in t.sizes]
-            return self.op("RESHAPE", [t, self.const(np.array(shape, np.int32))], t.dtype, t.sizes, t.quant,
-                           newShape=shape)  # fmt: skip
-        return self.op("RESHAPE", [t, size_vector(self, t.sizes)], t.dtype, t.sizes, t.quant)
 
     # -- values ----------------------------------------------------------------------------------------------------
     def value(self, v: Value | None) -> T | None:
@@ -202,19 +183,3 @@ def typical_sizes(graph: Graph, least: Mapping[str, int]) -> dict[str, int]:
     raise UnsupportedError(
         "SC313", f"no length makes every size positive: {', '.join(map(str, sorted(sizes, key=str)))}"
     )
-
-
-def emit_file(
-    graphs: Mapping[str, Graph], path: Path, options: Mapping[str, object], limits: Mapping
-) -> dict[str, Emitter]:
-    """Write one file with a signature for each graph; the emitters, by graph name."""
-    file = File()
-    least = {n: bounds[0] for n, bounds in limits.items() if bounds and bounds[0]}
-    done = {}
-    for name, graph in graphs.items():
-        key = "serving_default" if len(graphs) == 1 else name
-        done[name] = Emitter(file, graph, key, options, least)
-    for emitter in done.values():
-        emitter.emit_graph()
-    file.write(path, f"speechc {__version__}")
-    return done

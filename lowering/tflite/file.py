@@ -142,7 +142,7 @@ class File:
         self.subgraphs[subgraph].operators.append(o)
 
     def write(self, path: Path, description: str) -> None:
-        """Write the file through a temporary name, so that nothing half-written is left behind."""
+        """Write the file at `path`; constants that nothing reads are left out. `OSError` where it cannot be written."""
         flatbuffers = needs("flatbuffers", "tflite")
         s = self.schema
         used = {t.buffer for g in self.subgraphs for t in g.tensors}
@@ -152,7 +152,7 @@ class File:
         payload = sum(b.array.nbytes + ALIGN for b in self.buffers if b.array is not None)
         if payload > LIMIT:
             raise UnsupportedError(
-                "SC310",
+                "SC314",
                 f"the constants take {payload / 2**30:.2f} GiB; a TFLite file holds less than 2 GiB",
                 hints=["--int8 (a quarter of the size) or --precision float16 (half of it)", "--target onnx"],
             )
@@ -162,7 +162,8 @@ class File:
         structure = 4096 + sum(512 * (len(g.tensors) + len(g.operators)) for g in self.subgraphs)
         builder = _sharing(flatbuffers.Builder)(payload + structure)
         builder.Finish(model.Pack(builder), b"TFL3")
-        save(path, memoryview(builder.Bytes)[builder.head :])
+        with path.open("wb") as out:
+            out.write(memoryview(builder.Bytes)[builder.head :])
 
 
 def _sharing(base: type) -> type:
@@ -180,15 +181,3 @@ def _sharing(base: type) -> type:
             return self.vectors[key]
 
     return Sharing
-
-
-def save(path: Path, data: memoryview) -> None:
-    """Put `data` at `path` in one step."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as out:
-            out.write(data)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -35,7 +35,7 @@ def scan(e, x: T, carry: Sequence[T], weights: Sequence[T | None], step: Callabl
         if reverse
         else cond.binary("LESS", at, end, "bool")
     )
-    finish(cond, [more])
+    cond.declare(cond.loop, [more])
     at, end, frames_in, rows, *rest = body.loop
     inner = iter(rest[len(carry) :])
     inside = [None if w is None else (body.const(w.array, quant=w.quant) if w.array is not None else next(inner))
@@ -47,19 +47,10 @@ def scan(e, x: T, carry: Sequence[T], weights: Sequence[T | None], step: Callabl
     where = body.op("CONCATENATION", [zero, body.reshape(at, (1,)), zero], "i32", (3,), axis=0)
     rows = body.op("DYNAMIC_UPDATE_SLICE", [rows, row, where], "f32", rows.sizes)
     at = body.sub(at, 1) if reverse else body.add(at, 1)
-    finish(body, [at, end, frames_in, rows, *new, *rest[len(carry) :]])
+    body.declare(body.loop, [at, end, frames_in, rows, *new, *rest[len(carry) :]])
     results = [e.tensor(f"{e.place}/while", t.dtype, t.sizes) for t in start]
     e.emit("WHILE", start, results, condSubgraphIndex=cond.graph, bodySubgraphIndex=body.graph)
     return tuple(results[3 : 4 + len(carry)])
-
-
-def finish(part: Body, outputs: list[T]) -> None:
-    """Declare inputs and outputs of a loop's subgraph."""
-    graph = part.file.subgraphs[part.graph]
-    graph.inputs = [t.index for t in part.loop]
-    part.prune(outputs)
-    graph.inputs = [part.renumbered[t.index] for t in part.loop]
-    graph.outputs = [part.renumbered[t.index] for t in outputs]
 
 
 def product(body: Body, x: T, w: T, b: T | None = None) -> T:

@@ -47,12 +47,14 @@ class TFLiteSession(Session):
         return {p.name: out[p.file_name] for p in self.manifest.outputs}
 
     def reset(self) -> None:
-        self.states = {s.file_name: self._initial(s) for s in self.manifest.states}
-
-    def _initial(self, s: Port) -> np.ndarray:
-        if s.initial is None:
-            raise UsageError("SC113", f"state {s.name} starts with values that the manifest does not hold")
-        return np.full([int(n) for n in s.shape], s.initial, DTYPES[s.dtype])
+        ports = self.manifest.states
+        stored = self.engine.signature("initial_states") if any(s.initial is None for s in ports) else {}
+        self.states = {
+            s.file_name: stored[s.file_name]
+            if s.initial is None
+            else np.full([int(n) for n in s.shape], s.initial, DTYPES[s.dtype])
+            for s in ports
+        }
 
     def operators(self) -> list[str]:
         """Names of the operators in the order of the file, DELEGATE once for each delegated partition."""
@@ -110,6 +112,10 @@ class Engine:
         if self.shapes is not None:
             self.interpreter.reset_all_variables()
 
+    def signature(self, key: str) -> dict[str, np.ndarray]:
+        """The outputs of a signature without inputs."""
+        return {n: a.copy() for n, a in self.interpreter.get_signature_runner(key)().items()}
+
     def operators(self) -> list[str]:
         return [d["op_name"] for d in self.interpreter._get_ops_details()]
 
@@ -133,6 +139,9 @@ class Worker:
 
     def reset(self) -> None:
         self._call("reset")
+
+    def signature(self, key: str) -> dict[str, np.ndarray]:
+        return self._call("signature", key)
 
     def operators(self) -> list[str]:
         return self._call("operators")
