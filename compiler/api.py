@@ -52,13 +52,15 @@ def compile(
     trust_pickle: bool = False,
     min_snr: float | None = None,
     options: Mapping[str, object] | None = None,
+    integer_ports: bool = False,
 ) -> Artifact:
     """Compile a PyTorch model to a file for `target`, and prove that the file does what the model did.
 
     `model`: an `nn.Module`, an `ExportedProgram`, the path of an archive, or `"package.module:factory"`. `inputs`:
     sample arrays (by name or in order), or texts such as `"audio=f32[1,T]"`; not needed where the archive has its own.
     `time_axis`: the axis of the input that is time; a dict by input name for several. `calibration`: feeds, or a folder
-    of recordings. `output`: a file or folder (the current one by default). Raises `SpeechcError` with a code.
+    of recordings. `integer_ports`: the file takes and gives int8 (with calibration). `output`: a file or folder (the
+    current one by default). Raises `SpeechcError` with a code.
     """
     subject = driver.read_subject(model, inputs, time_axis, Path(weights) if weights else None, trust_pickle)
     settings = driver.Settings(
@@ -69,6 +71,7 @@ def compile(
         name=name,
         min_snr=min_snr,
         options=dict(options or {}),
+        integer_ports=integer_ports,
     )
     report = driver.build(subject, settings)
     return Artifact(report.artefact, Manifest.load(report.artefact.with_suffix(".json")), report.as_dict())

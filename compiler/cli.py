@@ -47,6 +47,7 @@ def compile_(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File or folder of the result.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Weights and, where it pays, activations in int8.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Weights (ONNX: arithmetic too) in float16.")] = False,
+    int8_io: Annotated[bool, typer.Option("--int8-io", help="Inputs and outputs of the file in int8 too.")] = False,
     calibrate: Annotated[Path | None, typer.Option("--calibrate", metavar="DIR", help="Recordings for int8.")] = None,
     sample_rate: Annotated[
         int | None, typer.Option("--sample-rate", metavar="HZ", help="Of the model's audio.")
@@ -80,6 +81,7 @@ def compile_(
         output=output,
         min_snr=min_snr,
         options=dict(_named(text) for text in option or []),
+        integer_ports=int8_io,
         passes=_split(passes),
         verify_each=_one_of(verify_each, ("types", "numeric"), "--verify-each"),
         print_after=print_ir_after,

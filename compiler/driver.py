@@ -45,6 +45,7 @@ class Settings:
     name: str | None = None
     min_snr: float | None = None
     options: dict[str, object] = field(default_factory=dict)
+    integer_ports: bool = False  # int8 with calibration: inputs and outputs of the file are integers too
     passes: list[str] | None = None  # instead of the plan
     verify_each: str = "types"
     print_after: str | None = None
@@ -153,7 +154,9 @@ def planned(subject: Subject, settings: Settings, calibrated: bool) -> list[Pass
     """The passes of this compilation: the user's list, or the plan of the target and precision."""
     if settings.passes is not None:
         return [make(text) for text in settings.passes]
-    return plan(find_target(settings.target), settings.precision, calibrated)
+    if settings.integer_ports and not (settings.precision == "int8" and calibrated):
+        raise UsageError("SC019", "integer inputs and outputs want --int8 and --calibrate: they need fixed scales")
+    return plan(find_target(settings.target), settings.precision, calibrated, settings.integer_ports)
 
 
 def build(subject: Subject, settings: Settings, progress: Progress = lambda what: None) -> Report:
@@ -163,6 +166,7 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
     graph = next(iter(module.graphs.values()))
     final = output_path(settings, subject.name, target.suffix)
     samples = calibration_feeds(subject, settings)
+    feeds = [f for sample in (samples[:2] or [subject.sample]) for f in at_lengths(sample, graph, limits(module))]
     context = Context(Executor(), samples, settings.limit)
     steps = transform(subject, settings, context, planned(subject, settings, bool(samples)), progress)
     for g in module.graphs.values():
@@ -178,7 +182,6 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
         written = target.emit(module, folder / final.name, settings.precision, settings.options)
         progress("proving that the file does what the model did")
         session = target.load(folder / final.name)
-        feeds = [f for sample in (samples[:2] or [subject.sample]) for f in at_lengths(sample, graph, limits(module))]
         locate = lambda feed: str(first_divergence(module, target, feed, settings.precision, FLOAT32) or "")
         proof = prove(subject.reference, module, session, feeds, settings.precision, settings.min_snr, locate)
         files = _deliver(written, final.parent)

@@ -24,11 +24,11 @@ OPTIMIZE = (
 )
 
 
-def plan(target: Target, precision: str, calibrated: bool) -> list[Pass]:
+def plan(target: Target, precision: str, calibrated: bool, integer_ports: bool = False) -> list[Pass]:
     """The passes that bring a captured graph into the target's form at a precision, in order."""
     if precision not in target.precisions:
         raise UsageError(
             "SC013", f"{target.name} has no precision {precision}", hints=[f"one of {', '.join(target.precisions)}"]
         )
-    compress = target.compress(precision, calibrated)
+    compress = (*target.compress(precision, calibrated), *(["integer-ports"] if integer_ports else []))
     return [make(text) for text in (*NORMALIZE, *OPTIMIZE, *compress, *target.legalize_for(precision))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from ..ir.errors import UsageError
 from ..ir.expr import evaluate, symbols
 from ..ir.graph import Graph
 from ..ir.interpreter import bind_sizes
+from ..ir.registry import dequantized, quantized
 from ..ir.types import DTYPES
 
 Feeds = dict[str, np.ndarray]
@@ -92,3 +93,20 @@ def as_feeds(graph: Graph, given) -> Feeds:
         feeds[name] = array.astype(np.float32) if array.dtype == np.float64 else array
     bind_sizes(graph, feeds)
     return feeds
+
+
+def stored_feeds(graph: Graph, feeds: Feeds) -> Feeds:
+    """The feeds as the graph's inputs store them: on the grid of an input that is quantized."""
+    grids = {v.name: v.type for v in graph.inputs if v.type.quant is not None}
+    return {
+        n: quantized(a, grids[n].dtype, grids[n].quant.scale, grids[n].quant.zero_point) if n in grids else a
+        for n, a in feeds.items()
+    }
+
+
+def real_outputs(graph: Graph, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Outputs as the real numbers that they stand for."""
+    return tuple(
+        dequantized(a, v.type, lambda name: graph.weights[name].array) if v.type.quant is not None else a
+        for v, a in zip(graph.outputs, arrays)
+    )

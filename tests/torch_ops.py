@@ -172,7 +172,7 @@ def quantize(x, *, scale, zero_point, dtype):
     return ((x / scale).round() + zero_point).clamp(low, high).to(DTYPE[dtype])
 
 
-def dequantize(q, *, graph, quant):
+def dequantize(q, *, graph, quant, dtype):
     if isinstance(quant.scale, float):
         return (q.float() - quant.zero_point) * quant.scale
     scale = torch.from_numpy(graph.weights[quant.scale].array)

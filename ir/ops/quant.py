@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import IRError
 from ..registry import op, quantized
-from ..types import LIMITS, Quant, Tensor
+from ..types import DTYPES, FLOATS, LIMITS, Quant, Tensor
 
 
 @op(carries=True)
@@ -23,16 +23,16 @@ def _(x, *, scale, zero_point, dtype):
 
 
 @op
-def dequantize(q):
+def dequantize(q, *, dtype="f32"):
     """The real values that a quantized tensor stands for: scale * (q - zero_point)."""
-    return q  # quantized operands reach an arithmetic op as real values
+    return q.astype(DTYPES[dtype])  # quantized operands reach an arithmetic op as real values
 
 
 @dequantize.rule
-def _(q):
-    if q.dtype not in ("f32", "f64"):
-        raise IRError("wants a quantized tensor")
-    return q
+def _(q, *, dtype):
+    if not q.is_float or dtype not in FLOATS:
+        raise IRError(f"cannot make {dtype} of {q}: wants a quantized tensor")
+    return q.with_(dtype=dtype)
 
 
 def quantize_weight(array: np.ndarray, axis: int | None, dtype: str = "i8") -> tuple[np.ndarray, np.ndarray]:

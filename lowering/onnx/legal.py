@@ -102,6 +102,8 @@ def _dynamic_weight(op: Op) -> str | None:
 @checks("dequantize")
 def _(op: Op) -> str | None:
     q = op.operands[0]
+    if op.attrs["dtype"] != "f32":
+        return "scales are float32, and so are the real values"
     if q.type.dtype == "i4" and q.kind != "weight":
         return "int4 is for weights only"
     return None
