@@ -28,7 +28,7 @@ def weight_behind(v: Value) -> Value | None:
 
 
 @lower("dequantize", opset=_opset)
-def _(e, q):
+def _(e, q, dtype):
     result = e.op.result
     own_form = bool(result.users) and all(_stores_own_form(u, result, q) for u in result.users)
     if q.kind == "weight" and own_form and not any(o is result for o in e.graph.outputs):
