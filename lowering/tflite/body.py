@@ -51,11 +51,12 @@ VERSIONS = {
 class T:
     """A tensor of a subgraph: its index, element type in the file, symbolic sizes, and its values where constant."""
 
-    __slots__ = ("index", "dtype", "sizes", "quant", "array", "unreshaped", "unexpanded")
+    __slots__ = ("array", "dtype", "index", "quant", "sizes", "stored", "unexpanded", "unreshaped")
 
     def __init__(self, index: int, dtype: str, sizes: tuple[Size, ...], quant: Quant | None = None, array=None):
         self.index, self.dtype, self.sizes, self.quant, self.array = index, dtype, sizes, quant, array
         self.unreshaped: T = self  # the tensor whose elements these are, where only the shape differs
+        self.stored: T | None = None  # the float16 or int8 constant that this is the float32 form of
         self.unexpanded: T | None = None  # the same values before they were repeated by `expand`
 
     @property
@@ -160,6 +161,12 @@ class Body:
 
     def minimum(self, a: T, b: T | float) -> T:
         return self.binary("MINIMUM", a, self._operand(a, b))
+
+    def widen(self, t: T) -> T:
+        """The float32 form of a float16 or int8 tensor (of a constant: made once, when the file is loaded)."""
+        result = self.op("DEQUANTIZE", [t], "f32", t.sizes)
+        result.stored = t if t.array is not None else None
+        return result
 
     def _operand(self, a: T, b: T | float) -> T:
         return b if isinstance(b, T) else self.scalar(b, a.dtype)

@@ -139,7 +139,7 @@ class Emitter(Body):
         if t is None or t.quant is None:
             return t
         if t.index not in self._reals:
-            self._reals[t.index] = self.op("DEQUANTIZE", [t], "f32", t.sizes)
+            self._reals[t.index] = self.widen(t)
         return self._reals[t.index]
 
     def real_array(self, t: T) -> np.ndarray:

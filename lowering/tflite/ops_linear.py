@@ -19,11 +19,12 @@ ONE_PASS, FASTEST = 25, 9  # taps of XNNPACK's depthwise kernels
 def linear(e, op: Op, x: T, w: T, b: T | None) -> T:
     """FULLY_CONNECTED; int8 weights with float activations make it hybrid (activations quantized a row at a time)."""
     act, quant = fused_relu(e, op), e.out_quant(op)
-    if w.array is None and half_weight(op.operands[1]) is None:  # weights computed at run time
+    if stored(op.operands[1]) is None:  # weights computed at run time
         y = e.op("BATCH_MATMUL", [x, w], "f32", (*x.sizes[:-1], w.sizes[0]), adjX=False, adjY=True)
         y = e.add(y, b) if b is not None else y
         return e.unary("RELU", y) if act else y
     flat = e.reshape(x, (1, *x.sizes)) if x.rank == 1 else x
+    w = widened(e, op, x, constant(w))
     inputs = [flat, w] + ([bias(e, b, flat, w, w.sizes[0])] if b is not None else [])
     sizes = (*flat.sizes[:-1], w.sizes[0])
     y = e.op("FULLY_CONNECTED", inputs, "i8" if quant else "f32", sizes, quant, keepNumDims=True,
@@ -42,22 +43,23 @@ def fused_relu(e, op: Op) -> int:
     return RELU
 
 
-def half_weight(w: Value) -> Value | None:
-    """The float16 weight that `w` is the float32 form of."""
-    if w.op is None or w.op.kind != "cast" or w.op.operands[0].type.dtype != "f16":
-        return None
-    return w.op.operands[0] if w.op.operands[0].known else None
+def stored(w: Value) -> Value | None:
+    """The constant that the matrix or kernel `w` is, or is made of: float32, or float16 or int8 before its widening."""
+    if w.known:
+        return w
+    made = w.op is not None and w.op.kind in ("cast", "dequantize") and w.op.operands[0].known
+    return w.op.operands[0] if made else None
 
 
-def constant(e, op: Op, w: T) -> T:
-    """The constant that `w` is, or the float16 constant that it is widened from."""
-    half = half_weight(op.operands[1])
-    return w if half is None else e.value(half)
+def constant(w: T) -> T:
+    """The constant that `w` is, or is the float32 form of."""
+    return w if w.array is not None else w.stored
 
 
-def widened(e, t: T) -> T:
-    """A float16 constant as float32, which the kernels do once at start."""
-    return e.op("DEQUANTIZE", [t], "f32", t.sizes) if t.dtype == "f16" else t
+def widened(e, op: Op, x: T, t: T) -> T:
+    """A float16 or int8 constant as float32, which the kernels do once at start; int8 stays for integer kernels."""
+    integer = t.quant is not None and (x.quant is not None or op.attrs.get("dynamic"))
+    return t if t.dtype == "f32" or integer else e.widen(t)
 
 
 def bias(e, b: T | None, x: T, w: T, count: int) -> T:
@@ -121,7 +123,7 @@ def conv(e, op: Op, x: T, w: T, b: T | None) -> T:
     x, stride, dilation, pads, kernel = as_2d(e, x, stride, dilation, pads, kernel)
     x, padding, space = padded_input(e, x, kernel, stride, dilation, pads)
     depthwise = a["groups"] == channels and a["groups"] > 1
-    outputs, w = w.sizes[0], constant(e, op, w)
+    outputs, w = w.sizes[0], constant(w)
     if depthwise and long_taps(op, w, kernel, stride):
         y = split_taps(e, e.real(x), w, b, kernel[1], dilation[1], padding, space)
         return e.reshape(e.unary("RELU", y) if act else y, op.result.type.sizes)
@@ -129,7 +131,7 @@ def conv(e, op: Op, x: T, w: T, b: T | None) -> T:
     weights, axis = (order.transpose(1, 2, 3, 0), 3) if depthwise else (order.transpose(0, 2, 3, 1), 0)
     wq = None if w.quant is None else Quant(w.quant.scale, 0, axis if w.quant.axis is not None else None)
     filters = e.derived(w, "dhwc" if depthwise else "ohwi", np.ascontiguousarray(weights), wq)
-    filters = widened(e, filters)
+    filters = widened(e, op, x, filters)
     fields = dict(padding=padding, strideH=stride[0], strideW=stride[1], dilationHFactor=dilation[0],
                   dilationWFactor=dilation[1], fusedActivationFunction=act)  # fmt: skip
     if depthwise:
@@ -204,7 +206,7 @@ def conv_form(op: Op) -> str | None:
         return "channels first (the pass channels-last lays it out)"
     if len(op.attrs["stride"]) > 2:
         return "more than two spatial dimensions"
-    if (not w.known and half_weight(w) is None) or (b is not None and not b.known):
+    if stored(w) is None or (b is not None and not b.known):
         return "weights computed at run time"
     if op.attrs.get("dynamic") == "row":
         return "convolution with activations quantized per row (LiteRT quantizes the whole input)"
@@ -222,7 +224,7 @@ def conv_transpose(e, op: Op, x: T, w: T, b: T | None) -> T:
     a = op.attrs
     groups, per = a["groups"], w.sizes[1]
     stride, dilation, pads, more, kernel = a["stride"], a["dilation"], a["pad"], a["output_pad"], w.sizes[2:]
-    w = constant(e, op, w)
+    w = constant(w)
     weights = w.array
     if len(kernel) == 1:
         x = e.reshape(x, (x.sizes[0], 1, *x.sizes[1:]))
@@ -236,7 +238,7 @@ def conv_transpose(e, op: Op, x: T, w: T, b: T | None) -> T:
     # [groups, in, out, tap, phase, tap, phase] -> out channels by (phase h, phase w, output), taps backwards
     parts = full.reshape(groups, -1, per, taps[0], sh, taps[1], sw)[:, :, :, ::-1, :, ::-1]
     filters = parts.transpose(0, 4, 6, 2, 3, 5, 1).reshape(groups * sh * sw * per, *taps, -1)
-    filters = widened(e, e.derived(w, "phases", np.ascontiguousarray(filters)))
+    filters = widened(e, op, x, e.derived(w, "phases", np.ascontiguousarray(filters), phase_scales(e, w, filters)))
     grown = e.pad(x, ((0, 0), *((t - 1, t - 1) for t in taps), (0, 0)))
     space = [s + t - 1 for s, t in zip(x.sizes[1:3], taps)]
     y = e.op("CONV_2D", [grown, filters, e.const(np.zeros(filters.sizes[0], np.float32))], "f32",
@@ -253,6 +255,16 @@ def conv_transpose(e, op: Op, x: T, w: T, b: T | None) -> T:
     if b is not None:
         y = e.add(y, b)
     return e.reshape(y, op.result.type.sizes)
+
+
+def phase_scales(e, w: T, filters: np.ndarray):
+    """Scales of the kernel [C, outputs, …] for its phases as channels: those of the outputs, again and again."""
+    if w.quant is None:
+        return None
+    scales, _, axis = e._quant(w.quant)
+    count = len(filters) if len(scales) > 1 else 1
+    assert axis == 1 or len(scales) == 1, "scales go along outputs"
+    return np.resize(scales, count), np.zeros(count, np.int64), 0
 
 
 def dilated(w: np.ndarray, dilation) -> np.ndarray:
@@ -283,6 +295,6 @@ def conv_transpose_form(op: Op) -> str | None:
         return "channels first (the pass channels-last lays it out)"
     if len(op.attrs["stride"]) > 2:
         return "more than two spatial dimensions"
-    if (not w.known and half_weight(w) is None) or (b is not None and not b.known):
+    if stored(w) is None or (b is not None and not b.known):
         return "weights computed at run time"
     return None

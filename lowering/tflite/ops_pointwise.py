@@ -172,7 +172,7 @@ def where(e, op: Op, condition: T, a: T, b: T) -> T:
 def cast(e, op: Op, x: T) -> T:
     wanted = {"i64": "i32"}.get(op.attrs["dtype"], op.attrs["dtype"])
     if x.dtype == "f16" and x.array is not None:
-        return e.op("DEQUANTIZE", [x], "f32", x.sizes)
+        return e.widen(x)
     if wanted == "bool" and x.dtype != "bool":
         zero = e.scalar(0, x.dtype)
         return e.unary("LOGICAL_NOT", e.binary("EQUAL", x, zero, "bool"))

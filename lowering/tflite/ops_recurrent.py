@@ -23,7 +23,7 @@ def scan(e, x: T, carry: Sequence[T], weights: Sequence[T | None], step: Callabl
     stack = e.slice(x, 2, 0, carry[0].sizes[-1])
     count = size_value(e, frames)
     first = e.sub(count, 1) if reverse else e.scalar(0, "i32")
-    moving = [w for w in weights if w is not None and w.array is None]
+    moving = [w for w in weights if w is not None and w.array is None and w.stored is None]
     start = [first, count, x, stack, *carry, *moving]
     cond, body = (Body(e.file, f"{e.place}/{n}", e.typical) for n in ("while_cond", "while_body"))
     for part in (cond, body):
@@ -38,8 +38,7 @@ def scan(e, x: T, carry: Sequence[T], weights: Sequence[T | None], step: Callabl
     cond.declare(cond.loop, [more])
     at, end, frames_in, rows, *rest = body.loop
     inner = iter(rest[len(carry) :])
-    inside = [None if w is None else (body.const(w.array, quant=w.quant) if w.array is not None else next(inner))
-              for w in weights]  # fmt: skip
+    inside = [next(inner) if w in moving else within(body, w) for w in weights]
     frame = body.op("GATHER", [frames_in, at], "f32", (batch, width), axis=1, batchDims=0)
     new = step(body, frame, rest[: len(carry)], inside)
     row = body.reshape(new[0], (batch, 1, new[0].sizes[-1]))
@@ -53,10 +52,17 @@ def scan(e, x: T, carry: Sequence[T], weights: Sequence[T | None], step: Callabl
     return tuple(results[3 : 4 + len(carry)])
 
 
+def within(body: Body, w: T | None) -> T | None:
+    """A constant of the graph in the body of a loop."""
+    if w is None or w.stored is None:
+        return w and body.const(w.array, quant=w.quant)
+    return body.widen(body.const(w.stored.array, quant=w.stored.quant))
+
+
 def product(body: Body, x: T, w: T, b: T | None = None) -> T:
     """x wᵀ + b."""
     sizes = (*x.sizes[:-1], w.sizes[0])
-    if w.array is not None:
+    if w.array is not None or w.stored is not None:
         bias = b if b is not None else body.const(np.zeros(w.sizes[0], np.float32))
         return body.op("FULLY_CONNECTED", [x, w, bias], "f32", sizes, keepNumDims=True, fusedActivationFunction=0,
                        asymmetricQuantizeInputs=True)  # fmt: skip
