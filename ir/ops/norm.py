@@ -35,12 +35,18 @@ softmax.rule(_along)
 log_softmax.rule(_along)
 
 
+def _wide(x: np.ndarray) -> np.ndarray:
+    """Statistics of float16 are computed in float32 (ONNX LayerNormalization, stash_type)."""
+    return x.astype(np.float32) if x.dtype == np.float16 else x
+
+
 @op
 def layer_norm(x, w=None, b=None, *, axis=-1, eps=1e-5):
     """(x - mean) / √(variance + eps) over the dimensions from `axis` on, times w, plus b (Ba et al. 2016)."""
-    axes = tuple(range(axis % x.ndim, x.ndim))
-    centred = x - x.mean(axes, keepdims=True)
-    y = centred / np.sqrt((centred**2).mean(axes, keepdims=True) + x.dtype.type(eps))
+    axes, wide = tuple(range(axis % x.ndim, x.ndim)), _wide(x)
+    centred = wide - wide.mean(axes, keepdims=True)
+    y = centred / np.sqrt((centred**2).mean(axes, keepdims=True) + wide.dtype.type(eps))
+    y = y.astype(x.dtype)
     y = y if w is None else y * w
     return y if b is None else y + b
 
@@ -60,7 +66,8 @@ def _same_tail(x: Tensor, p: Tensor, n: int) -> bool:
 @op
 def rms_norm(x, w=None, *, eps=1e-6):
     """x / √(mean of squares over the last dimension + eps), times w (Zhang and Sennrich 2019)."""
-    y = x / np.sqrt((x**2).mean(-1, keepdims=True) + x.dtype.type(eps))
+    wide = _wide(x)
+    y = (wide / np.sqrt((wide**2).mean(-1, keepdims=True) + wide.dtype.type(eps))).astype(x.dtype)
     return y if w is None else y * w
 
 
