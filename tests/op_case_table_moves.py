@@ -221,9 +221,9 @@ def _(d, x):
 def _(d, x):
     if d.flag():
         shape = tuple(d.int(1, 4) for _ in range(d.int(1, 3)))
-        return d.b.dequantize(per_channel(d, shape, d.int(0, len(shape) - 1)))
+        return d.b.dequantize(per_channel(d, shape, d.int(0, len(shape) - 1)), dtype=d.float())
     x = d.source(CASES["quantize"])
-    return d.b.dequantize(d.b.quantize(x, scale=1.0, zero_point=d.int(-3, 3)))
+    return d.b.dequantize(d.b.quantize(x, scale=1.0, zero_point=d.int(-3, 3)), dtype=d.float())
 
 
 @case("linear.dynamic.tensor", "linear.dynamic.row", table=FORMS, static=(-1,), chain=False)

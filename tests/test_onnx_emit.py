@@ -10,12 +10,12 @@ import onnx
 import op_cases
 import pytest
 from hypothesis import HealthCheck, given, settings
-from speechc.ir import interpreter, ops  # noqa: F401  (registers the core ops)
+from speechc.ir import interpreter, ops, text  # noqa: F401  (ops registers the core ops)
 from speechc.ir.errors import UnsupportedError, UsageError
 from speechc.ir.expr import symbol
 from speechc.ir.graph import Builder, Loc, Module
 from speechc.ir.registry import OPS
-from speechc.ir.types import Quant, Tensor, time_input
+from speechc.ir.types import DTYPES, Quant, Tensor, time_input
 from speechc.lowering.target import target
 
 ONNX = target("onnx")
@@ -87,16 +87,28 @@ def test_random_graphs(case):
     same_at_two_lengths(case, 1e-5)
 
 
-@pytest.mark.parametrize(
-    "kind", ["linear", "conv", "layer_norm", "attention", "gelu", "silu", "softmax", "add", "iota"]
-)
+HALF = ["linear", "conv", "layer_norm", "attention", "gelu", "silu", "softmax", "add", "iota"]
+
+
+@pytest.mark.parametrize("kind", HALF)
 def test_half_precision(kind):
+    """float16 graphs against the same graphs in float32: numpy's own float16 sums are no measure."""
+
     @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
     @given(op_cases.op_case(kind, floats=("f16",)))
     def check(case):
         if any(ONNX.illegal(op) for op in case.graph.ops):
             return
-        same_at_two_lengths(case, 1e-2)  # eleven bits, and a few roundings of intermediate results
+        wide = text.retyped(case.module, "f16", "f32").main
+        with tempfile.TemporaryDirectory() as folder:
+            session = emitted(case, folder, "float16")
+            for feeds in (case.feeds, case.longer(3)):
+                widened = {n: a.astype(np.float32) if a.dtype == np.float16 else a for n, a in feeds.items()}
+                want = interpreter.run(wide, widened)
+                got = session.run(*(feeds[v.name] for v in case.graph.inputs))
+                assert [y.dtype for y in got] == [DTYPES[v.type.dtype] for v in case.graph.outputs]
+                # Eleven bits, and a few roundings of intermediate results.
+                agree([y.astype(x.dtype) for y, x in zip(got, want)], want, 1e-2)
 
     check()
 

@@ -174,9 +174,9 @@ def quantize(x, *, scale, zero_point, dtype):
 
 def dequantize(q, *, graph, quant, dtype):
     if isinstance(quant.scale, float):
-        return (q.float() - quant.zero_point) * quant.scale
+        return ((q.float() - quant.zero_point) * quant.scale).to(DTYPE[dtype])
     scale = torch.from_numpy(graph.weights[quant.scale].array)
-    return q.float() * scale.reshape([-1 if i == quant.axis else 1 for i in range(q.dim())])
+    return (q.float() * scale.reshape([-1 if i == quant.axis else 1 for i in range(q.dim())])).to(DTYPE[dtype])
 
 
 TORCH = {

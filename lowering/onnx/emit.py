@@ -237,6 +237,10 @@ class Emitter:
             return self.node("Reshape", [x, np.array(shape, np.int64)])
         return self.node("Reshape", [x, self.sizes.vector(new)])
 
+    def cast(self, x, old: str, new: str):
+        """`x` of element type `old` as `new`."""
+        return x if old == new else self.node("Cast", [x], to=int(self.tensor_type(new).dtype))
+
     def number(self, value: float, like: Value | str) -> np.ndarray:
         """A literal of the element type of `like`."""
         from ...ir.types import DTYPES

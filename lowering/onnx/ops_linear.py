@@ -6,6 +6,7 @@ import numpy as np
 
 from ...ir.expr import Expr
 from ...ir.graph import Value
+from .integer_bias import integer_bias
 from .lower import lower
 from .ops_quant import dequantized, dynamic_conv, dynamic_linear, weight_behind
 from .ops_shape import padded
@@ -22,7 +23,7 @@ def _(e, x, w, b, *, dynamic=None):
     if dynamic:
         return dynamic_linear(e, x, w, b)
     y = e.node("MatMul", [x, transposed(e, w)])
-    return y if b is None else e.node("Add", [y, b])
+    return y if b is None else e.node("Add", [y, integer_bias(e, e.op)])
 
 
 def transposed(e, w: Value):
@@ -31,7 +32,7 @@ def transposed(e, w: Value):
         return e.weight(w, "T", lambda a: a.T, w.type.sizes[::-1])
     stored = weight_behind(w)
     if stored is not None:
-        return dequantized(e, stored, transpose=True)
+        return dequantized(e, stored, w.type.dtype, transpose=True)
     return e.node("Transpose", [w], perm=[1, 0])
 
 
@@ -41,7 +42,7 @@ def _(e, x, w, b, *, stride, dilation, pad, groups, channel_last, dynamic=None):
         return dynamic_conv(e, x, w, b, stride, dilation, pad, groups)
     x, pad = _known_pads(e, x, pad)
     return e.node(
-        "Conv", [x, w, *([] if b is None else [b])], strides=list(stride), dilations=list(dilation),
+        "Conv", [x, w, *([] if b is None else [integer_bias(e, e.op)])], strides=list(stride), dilations=list(dilation),
         pads=_pads(pad), group=groups, kernel_shape=list(w.type.sizes[2:]),
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from .lower import BASE_OPSET, lower
 
 def _opset(op: Op) -> int:
     wide = {v.type.dtype for v in (*op.operands, *op.results)} & {"i16", "i4"}
-    half = {v.type.dtype for v in (*op.operands, *op.results)} & {"f16"}
+    half = {v.type.dtype for v in op.operands} & {"f16"}
     return 21 if wide else 19 if half else BASE_OPSET
 
 
@@ -33,7 +33,7 @@ def _(e, q, dtype):
     own_form = bool(result.users) and all(_stores_own_form(u, result, q) for u in result.users)
     if q.kind == "weight" and own_form and not any(o is result for o in e.graph.outputs):
         return None
-    return dequantized(e, q)
+    return dequantized(e, q, dtype)
 
 
 def _stores_own_form(user: Op, w: Value, q: Value) -> bool:
@@ -48,9 +48,12 @@ def _stores_own_form(user: Op, w: Value, q: Value) -> bool:
     )
 
 
-def dequantized(e, q: Value, transpose: bool = False):
-    """DequantizeLinear of `q`, once a graph for a weight; `transpose` stores a matrix as [inputs, outputs]."""
-    key = ("dequantized", id(q), transpose)
+def dequantized(e, q: Value, dtype: str = "f32", transpose: bool = False):
+    """DequantizeLinear of `q`, once a graph for a weight; `transpose` stores a matrix as [inputs, outputs].
+
+    The product with the scale is taken in float32, as the IR means it, and then becomes `dtype`.
+    """
+    key = ("dequantized", id(q), dtype, transpose)
     if key not in e.cache:
         quant: Quant = q.type.quant
         axis = None if quant.axis is None else (1 - quant.axis if transpose else quant.axis)
@@ -64,7 +67,7 @@ def dequantized(e, q: Value, transpose: bool = False):
         inputs = [codes, scale, zero]
         if q.type.dtype == "i4":
             inputs = inputs[:2]  # the zero point is zero and would have to be packed
-        e.cache[key] = e.node("DequantizeLinear", inputs, axis=axis)
+        e.cache[key] = e.cast(e.node("DequantizeLinear", inputs, axis=axis), "f32", dtype)
     return e.cache[key]
 
 

@@ -24,7 +24,8 @@ def _gates(e, kind: str, w: Value):
     if stored is not None and stored.type.quant.axis == 0:  # codes and their scales in the new order
         codes = e.weight(stored, kind, lambda a: a[at][None], (1, *stored.type.sizes))
         scale = e.weight(e.graph.weight(stored.type.quant.scale), kind, lambda a: a[at], (rows,))
-        return e.node("DequantizeLinear", [codes, scale, np.zeros(rows, np.int8)], axis=1)
+        real = e.node("DequantizeLinear", [codes, scale, np.zeros(rows, np.int8)], axis=1)
+        return e.cast(real, "f32", w.type.dtype)
     return e.node("Unsqueeze", [e.node("Gather", [w, at], axis=0), np.array([0], np.int64)])
 
 
