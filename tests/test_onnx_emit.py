@@ -53,8 +53,9 @@ def same_at_two_lengths(case, tolerance, floats="float32"):
 
 
 def tolerance_of(kind: str) -> float:
-    # float32 sums in another order; a dynamic scale may move a value across a rounding boundary: one step of 255.
-    return 2e-2 if "dynamic" in kind else 1e-5
+    # float32 sums in another order. A run-time scale may move a value across a rounding boundary (a step of 255), and
+    # an int32 bias is rounded to half a step of the product of the scales, here up to 1.5 / 127 / 2.
+    return 2e-2 if "dynamic" in kind else 1e-2 if "qdq" in kind else 1e-5
 
 
 @pytest.mark.parametrize("kind", sorted(set(op_cases._table()) - DECLINED))
