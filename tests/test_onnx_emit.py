@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from speechc.ir import interpreter, ops, text  # noqa: F401  (ops registers the core ops)
 from speechc.ir.errors import UnsupportedError, UsageError
 from speechc.ir.expr import symbol
-from speechc.ir.graph import Builder, Loc, Module
+from speechc.ir.graph import Builder, Loc, Module, Value
 from speechc.ir.registry import OPS
 from speechc.ir.types import DTYPES, Quant, Tensor, time_input
 from speechc.lowering.target import target
@@ -255,7 +255,7 @@ def test_nothing_half_written(tmp_path, monkeypatch):
     monkeypatch.setattr(write.os, "fsync", full)
     with pytest.raises(UsageError, match="No space left") as caught:
         emit(two_layers(), tmp_path)
-    assert caught.value.code == "SC020" and caught.value.hints
+    assert caught.value.code == "SC060" and caught.value.hints
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
 
 
@@ -299,3 +299,64 @@ def test_session_of_a_broken_file(tmp_path):
     manifest.unlink()
     with pytest.raises(UsageError, match="no manifest"):
         ONNX.load(path)
+
+
+def test_int4_weights(tmp_path):
+    module = Module()
+    graph = module.graph("main")
+    x = graph.input("x", Tensor("f32", [2, symbol("T"), 32]))
+    b = Builder(graph, Loc("a"))
+    rng = np.random.default_rng(0)
+    scales = module.weights.add("s", rng.uniform(0.1, 0.2, 5).astype(np.float32))
+    q = b.weight("q", rng.integers(-8, 8, (5, 32)).astype(np.int8), "i4", Quant(scales.name, 0, 0))
+    real = b.dequantize(q)
+    graph.output(b.linear(x, real), "y")
+    graph.output(b.mul(real, b.const(2.0, "f32")), "twice")
+    path, _ = emit(module, tmp_path)
+    feed = rng.standard_normal((2, 3, 32)).astype(np.float32)
+    agree(ONNX.load(path).run(feed), interpreter.run(graph, {"x": feed}), 1e-5)
+    assert {i.data_type for i in onnx.load(path).graph.initializer if i.name.startswith("q")} == {onnx.TensorProto.INT4}
+
+
+def fused(tmp_path, build) -> set[str]:
+    """Kinds of nodes that onnxruntime is left with for `build(b, x)`."""
+    import onnxruntime
+
+    module = Module()
+    graph = module.graph("main")
+    x = graph.input("x", Tensor("f32", [1, symbol("T"), 16]))
+    graph.output(build(Builder(graph, Loc("a")), x), "y")
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(str(emit(module, tmp_path)[0]), options, providers=["CPUExecutionProvider"])
+    return {n.op_type for n in onnx.load(tmp_path / "optimized.onnx").graph.node}
+
+
+def int8_weight(b: Builder) -> Value:
+    scales = b.graph.weights.add("s", np.full(16, 0.01, np.float32))
+    return b.weight("q", np.ones((16, 16), np.int8), "i8", Quant(scales.name, 0, 0))
+
+
+@pytest.mark.parametrize(
+    "build, kinds",
+    [
+        (lambda b, x: b.gelu(x), {"Gelu"}),
+        (lambda b, x: b.gelu(b.exp(x), tanh=True), {"Exp", "FastGelu"}),  # not of a graph's input
+        (lambda b, x: b.silu(x), {"QuickGelu"}),
+        (lambda b, x: b.rms_norm(x, b.weight("w", np.ones(16, np.float32))), {"SimplifiedLayerNormalization"}),
+        (lambda b, x: b.linear(x, int8_weight(b), None, dynamic="tensor"), {"DynamicQuantizeMatMul"}),
+        (
+            lambda b, x: b.linear(b.dequantize(b.quantize(x, scale=0.1, dtype="u8")), b.dequantize(int8_weight(b))),
+            {"QuantizeLinear", "MatMulIntegerToFloat"},
+        ),
+        (
+            lambda b, x: b.attention(*[b.reshape(x, shape=(1, 1, symbol("T"), 16))] * 3, scale=0.25),
+            {"Reshape", "FusedMatMul", "Softmax", "MatMul"},
+        ),
+    ],
+    ids=["gelu", "gelu-tanh", "silu", "rms-norm", "dynamic", "static", "attention"],
+)
+def test_onnxruntime_fuses(build, kinds, tmp_path):
+    """The forms that lowerings choose because onnxruntime has one kernel for them."""
+    assert fused(tmp_path, build) == kinds

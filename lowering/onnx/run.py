@@ -30,7 +30,7 @@ class OnnxSession(Session):
         try:
             self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise UsageError("SC021", f"onnxruntime does not load {path}: {error}") from None
+            raise UsageError("SC061", f"onnxruntime does not load {path}: {error}") from None
         self._outputs = [o.name for o in self.session.get_outputs()]
         self._states = [p for p in self.manifest.states]
         self.reset()
@@ -87,4 +87,4 @@ def find_manifest(path: Path) -> Manifest:
                 if data["artefact"] == path.name:
                     ports = {g: [Port(**p) for p in data[g]] for g in ("inputs", "outputs", "states")}
                     return Manifest(**{**data, **ports})
-    raise UsageError("SC022", f"there is no manifest beside {path}", hints=[f"keep {stem}.json with the file"])
+    raise UsageError("SC062", f"there is no manifest beside {path}", hints=[f"keep {stem}.json with the file"])
