@@ -11,45 +11,78 @@ from .body import Body, T
 from .registry import lower, refuse
 from .sizes import size_value
 
+BLOCK = 32  # frames; the results of all frames are copied once a block, not once a frame
+
 
 def scan(e, x: T, carry: Sequence[T], weights: Sequence[T | None], step: Callable, reverse: bool) -> tuple[T, ...]:
     """Run `step(body, frame, carry, weights) -> carry` over the frames of x [B, T, G].
 
     Gives what the first carry [B, P] was at every frame, [B, T, P], and the last carry. Constant weights are constants
-    of the loop's body; the others go through it unchanged.
+    of the loop's body; the others go through it unchanged. A loop over blocks of frames holds one over frames.
     """
     batch, frames, width = x.sizes
-    # Every frame of the stack is written before it is read, so any tensor of its shape can start it.
-    stack = e.slice(x, 2, 0, carry[0].sizes[-1])
     count = size_value(e, frames)
-    first = e.sub(count, 1) if reverse else e.scalar(0, "i32")
     moving = [w for w in weights if w is not None and w.array is None and w.stored is None]
-    start = [first, count, x, stack, *carry, *moving]
-    cond, body = (Body(e.file, f"{e.place}/{n}", e.typical) for n in ("while_cond", "while_body"))
-    for part in (cond, body):
-        part.scales = e.scales
-        part.loop = [part.tensor(f"{part.place}/{n}", t.dtype, t.sizes, t.quant) for n, t in enumerate(start)]
-    at, end = cond.loop[:2]
-    more = (
-        cond.binary("LESS_EQUAL", cond.scalar(0, "i32"), at, "bool")
-        if reverse
-        else cond.binary("LESS", at, end, "bool")
+    first = (
+        e.mul(e.binary("FLOOR_DIV", e.sub(count, 1), e.scalar(BLOCK, "i32")), BLOCK) if reverse else e.scalar(0, "i32")
     )
-    cond.declare(cond.loop, [more])
-    at, end, frames_in, rows, *rest = body.loop
-    inner = iter(rest[len(carry) :])
-    inside = [next(inner) if w in moving else within(body, w) for w in weights]
-    frame = body.op("GATHER", [frames_in, at], "f32", (batch, width), axis=1, batchDims=0)
-    new = step(body, frame, rest[: len(carry)], inside)
-    row = body.reshape(new[0], (batch, 1, new[0].sizes[-1]))
-    zero = body.const(np.zeros(1, np.int32))
-    where = body.op("CONCATENATION", [zero, body.reshape(at, (1,)), zero], "i32", (3,), axis=0)
-    rows = body.op("DYNAMIC_UPDATE_SLICE", [rows, row, where], "f32", rows.sizes)
-    at = body.sub(at, 1) if reverse else body.add(at, 1)
-    body.declare(body.loop, [at, end, frames_in, rows, *new, *rest[len(carry) :]])
+    # Every frame is written before it is read, so any tensor of the right shape can start the results.
+    stack = e.pad(e.slice(x, 2, 0, carry[0].sizes[-1]), ((0, 0), (0, BLOCK), (0, 0)))
+
+    def over_blocks(body: Body, base: T, count: T, frames_in: T, stack: T, *rest: T) -> list[T]:
+        end = body.minimum(body.add(base, BLOCK), count)
+        index = body.minimum(body.add(body.const(np.arange(BLOCK, dtype=np.int32)), base), body.sub(count, 1))
+        block_in = body.op("GATHER", [frames_in, index], "f32", (batch, BLOCK, width), axis=1, batchDims=0)
+        size = body.sub(end, base)
+        start = [
+            body.sub(size, 1) if reverse else body.scalar(0, "i32"),
+            size,
+            block_in,
+            body.slice(stack, 1, 0, BLOCK),
+        ]
+        _, _, _, block, *rest = loop(body, [*start, *rest], test(reverse), over_frames)
+        stack = update(body, stack, block, base)
+        return [body.add(base, -BLOCK if reverse else BLOCK), count, frames_in, stack, *rest]
+
+    def over_frames(body: Body, at: T, size: T, block_in: T, block: T, *rest: T) -> list[T]:
+        inner = iter(rest[len(carry) :])
+        inside = [next(inner) if w in moving else within(body, w) for w in weights]
+        frame = body.op("GATHER", [block_in, at], "f32", (batch, width), axis=1, batchDims=0)
+        new = step(body, frame, rest[: len(carry)], inside)
+        block = update(body, block, body.reshape(new[0], (batch, 1, new[0].sizes[-1])), at)
+        return [body.add(at, -1 if reverse else 1), size, block_in, block, *new, *rest[len(carry) :]]
+
+    _, _, _, stack, *last = loop(e, [first, count, x, stack, *carry, *moving], test(reverse), over_blocks)
+    return (e.slice(stack, 1, 0, frames), *last[: len(carry)])
+
+
+def test(reverse: bool) -> Callable:
+    """Whether a loop goes on: at >= 0 backwards, at < end forwards."""
+    if reverse:
+        return lambda cond, at, *rest: cond.binary("LESS_EQUAL", cond.scalar(0, "i32"), at, "bool")
+    return lambda cond, at, end, *rest: cond.binary("LESS", at, end, "bool")
+
+
+def loop(e: Body, start: list[T], test: Callable, step: Callable) -> list[T]:
+    """WHILE `test(body, *values)`: values = `step(body, *values)`; both are written as subgraphs."""
+    parts = []
+    for name, make in (("while_cond", test), ("while_body", step)):
+        body = Body(e.file, f"{e.place}/{name}", e.typical)
+        body.scales = e.scales
+        values = [body.tensor(f"{body.place}/{n}", t.dtype, t.sizes, t.quant) for n, t in enumerate(start)]
+        made = make(body, *values)
+        body.declare(values, made if isinstance(made, list) else [made])
+        parts.append(body.graph)
     results = [e.tensor(f"{e.place}/while", t.dtype, t.sizes) for t in start]
-    e.emit("WHILE", start, results, condSubgraphIndex=cond.graph, bodySubgraphIndex=body.graph)
-    return tuple(results[3 : 4 + len(carry)])
+    e.emit("WHILE", start, results, condSubgraphIndex=parts[0], bodySubgraphIndex=parts[1])
+    return results
+
+
+def update(body: Body, whole: T, part: T, at: T) -> T:
+    """`whole` [B, T, P] with `part` at frame `at`."""
+    zero = body.const(np.zeros(1, np.int32))
+    start = body.op("CONCATENATION", [zero, body.reshape(at, (1,)), zero], "i32", (3,), axis=0)
+    return body.op("DYNAMIC_UPDATE_SLICE", [whole, part, start], "f32", whole.sizes)
 
 
 def within(body: Body, w: T | None) -> T | None:
