@@ -181,9 +181,9 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
         progress(f"writing {final.name}")
         written = target.emit(module, folder / final.name, settings.precision, settings.options)
         progress("proving that the file does what the model did")
-        session = target.load(folder / final.name)
+        load = lambda: target.load(folder / final.name)
         locate = lambda feed: str(first_divergence(module, target, feed, settings.precision, FLOAT32) or "")
-        proof = prove(subject.reference, module, session, feeds, settings.precision, settings.min_snr, locate)
+        proof = prove(subject.reference, module, load, feeds, settings.precision, settings.min_snr, locate)
         files = _deliver(written, final.parent)
     size = sum(f.stat().st_size for f in files if not f.name.endswith(".json"))
     remarks = [str(r) for r in context.remarks]

@@ -35,8 +35,13 @@ class Weight:
             want = tuple(self.type.sizes)
             if array.shape != want or array.dtype != DTYPES[self.type.dtype]:
                 raise IRError(f"weight ${self.name} is {array.dtype}{list(array.shape)}, its type says {self.type}")
-            self._array, self._load = array, None
+            self._array = array
         return self._array
+
+    def release(self) -> None:
+        """Let go of values that can be read or computed again."""
+        if self._load is not None:
+            self._array = None
 
     @property
     def known(self) -> bool:
@@ -118,6 +123,11 @@ class Weights:
                 raise IRError(f"weight ${name} is {known.type}, the text says {type}")
             return known
         return self._put(Weight(name, type, None, digest))
+
+    def release(self) -> None:
+        """Let go of all values that can be read or computed again."""
+        for w in self:
+            w.release()
 
     def drop_unused(self, used: set[str]) -> None:
         """Forget every weight that is not in `used`."""
