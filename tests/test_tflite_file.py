@@ -130,6 +130,17 @@ def test_fused_lstm_is_an_option_and_needs_a_reset(tmp_path, reverse):
     kernel.close()
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_loops_over_many_blocks_of_frames(tmp_path, reverse):
+    module = recurrent(reverse)
+    path, _ = target.emit(module, tmp_path / "m.tflite", "float32", {})
+    session = target.load(path)
+    for length in (31, 32, 33, 64, 150):
+        x = normal(1, length, 8)
+        np.testing.assert_allclose(session.run(x)[0], run(module.main, {"features": x})[0], atol=1e-6)
+    session.close()
+
+
 def test_lstm_that_starts_elsewhere_stays_a_loop(tmp_path):
     module, g, b, x = graph_of()
     h = g.input("h", Tensor("f32", (1, 5)))

@@ -40,7 +40,7 @@ def scan(e, x: T, carry: Sequence[T], weights: Sequence[T | None], step: Callabl
             block_in,
             body.slice(stack, 1, 0, BLOCK),
         ]
-        _, _, _, block, *rest = loop(body, [*start, *rest], test(reverse), over_frames)
+        _, _, _, block, *rest = loop(body, [*start, *rest], going(reverse), over_frames)
         stack = update(body, stack, block, base)
         return [body.add(base, -BLOCK if reverse else BLOCK), count, frames_in, stack, *rest]
 
@@ -52,11 +52,11 @@ def scan(e, x: T, carry: Sequence[T], weights: Sequence[T | None], step: Callabl
         block = update(body, block, body.reshape(new[0], (batch, 1, new[0].sizes[-1])), at)
         return [body.add(at, -1 if reverse else 1), size, block_in, block, *new, *rest[len(carry) :]]
 
-    _, _, _, stack, *last = loop(e, [first, count, x, stack, *carry, *moving], test(reverse), over_blocks)
+    _, _, _, stack, *last = loop(e, [first, count, x, stack, *carry, *moving], going(reverse), over_blocks)
     return (e.slice(stack, 1, 0, frames), *last[: len(carry)])
 
 
-def test(reverse: bool) -> Callable:
+def going(reverse: bool) -> Callable:
     """Whether a loop goes on: at >= 0 backwards, at < end forwards."""
     if reverse:
         return lambda cond, at, *rest: cond.binary("LESS_EQUAL", cond.scalar(0, "i32"), at, "bool")
