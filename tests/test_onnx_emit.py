@@ -342,7 +342,7 @@ def int8_weight(b: Builder) -> Value:
     "build, kinds",
     [
         (lambda b, x: b.gelu(x), {"Gelu"}),
-        (lambda b, x: b.gelu(b.exp(x), tanh=True), {"Exp", "FastGelu"}),  # not of a graph's input
+        (lambda b, x: b.exp(b.gelu(b.exp(x), tanh=True)), {"Exp", "FastGelu"}),  # only inside of a graph
         (lambda b, x: b.silu(x), {"QuickGelu"}),
         (lambda b, x: b.rms_norm(x, b.weight("w", np.ones(16, np.float32))), {"SimplifiedLayerNormalization"}),
         (lambda b, x: b.linear(x, int8_weight(b), None, dynamic="tensor"), {"DynamicQuantizeMatMul"}),
