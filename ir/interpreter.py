@@ -49,6 +49,7 @@ def _bind(size, n: int, sizes: dict[str, int], v: Value) -> None:
                 if evaluate(size, {name: guess}) == n:
                     sizes[name] = guess
                     return
+            raise UsageError("SC112", f"input {v.name} is {v.type}: {n} is no value of {size}")
 
 
 def initial_states(graph: Graph) -> dict[str, np.ndarray]:

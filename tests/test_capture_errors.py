@@ -66,6 +66,34 @@ def test_fixed_length():
     assert any("x=f32[1,9,4]" in h for h in error.hints)
 
 
+def test_length_that_float_arithmetic_fixes():
+    """torch exports this with the length baked in and says nothing."""
+    error = failing(lambda x: x[:, : int(x.shape[1] * 0.5)])
+    assert error.code == "SC413" and "traced at length 9" in error.message and "test_capture_errors" in error.where[0]
+
+
+def test_decision_by_a_bounded_length():
+    assert failing(lambda x: x * (2 if x.shape[1] in (9, 11, 14) else 3)).code in ("SC413", "SC416")
+
+
+def test_every_fourth_length():
+    """A view in groups of four frames leaves lengths that are multiples of four, and the type says so."""
+    module, reference = capture_with_reference(Model(lambda x: x.view(1, x.shape[1] // 4, 16)), [X.repeat(1, 4, 1)])
+    assert str(module.main.inputs[0].type) == "f32[1, (4*T)@x, 4]"
+    assert str(module.main.outputs[0].type) == "f32[1, T@x(1/4), 16]"
+    assert module.meta["limits"] == {"T": [1, None]}
+    x = {"x": np.random.default_rng(0).standard_normal((1, 20, 4), dtype=np.float32)}
+    assert np.array_equal(run(module.main, x)[0], reference(x)[0])
+    with pytest.raises(UsageError, match="21 is no value of"):
+        run(module.main, {"x": np.zeros((1, 21, 4), np.float32)})
+
+
+def test_a_branch_on_the_length_limits_it():
+    module = capture(Model(lambda x: x * 2 if x.shape[1] % 2 else x), [X])
+    assert str(module.main.inputs[0].type) == "f32[1, (2*T+1)@x, 4]"
+    assert capture(Model(lambda x: x * 2 if x.shape[1] > 5 else x), [X]).meta["limits"] == {"T": [6, None]}
+
+
 def test_whisper_accepts_only_its_own_length():
     case = MODELS["whisper_encoder"]()
     error = failing(case.module, [case.inputs["input_features"]], 2)
@@ -91,6 +119,7 @@ def test_all_unknown_operators_at_once():
     assert "bessel_j0" in error.message and "i1" in error.message
     assert any(w.startswith("first (Inner") for w in error.where)
     assert any(w.startswith("second (Inner") for w in error.where)
+    assert "aten.special_bessel_j0.default" in error.message and "prims." not in error.message
     used = used_operators(Unknown(), [X])
     assert {u.known for u in used} == {True, False} and {u.path for u in used} == {"first", "second"}
 

@@ -10,7 +10,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from ...ir.errors import CaptureError, UsageError
+from ...ir.errors import CaptureError, IRError, UsageError
 from ...ir.graph import Module
 from . import importer
 from .export import argument_names, check_arguments, decomposed, evaluating, export_module, restore, try_forward
@@ -23,14 +23,25 @@ def run(model, inputs, time_axis, weights, trust_pickle) -> tuple[Module, Any]:
     """See `capture_with_reference` in the package."""
     source = open_source(model, weights, trust_pickle)
     program, axes, names = _exported(source, inputs, time_axis)
-    ports = find_ports(program, axes, names)
-    meta = {"source_hash": source.digest, "producer": f"torch {torch.__version__}", "limits": ports.limits}
+    meta = {"source_hash": source.digest, "producer": f"torch {torch.__version__}"}
     meta |= {key: source.about[key] for key in ("sample_rate", "tokens") if key in source.about}
     if source.notes:
         meta["notes"] = list(source.notes)
-    module = importer.import_program(program, ports, meta)
+    module = _imported(program, axes, names, meta, every=source.program is not None)
     original = source.module if source.module is not None else source.program.module()
     return module, Reference(original, program)
+
+
+def _imported(program: ExportedProgram, axes, names, meta: dict, every: bool) -> Module:
+    """Import with as few conditions on lengths as the graph can be typed with; an archive's own all count."""
+    ports = find_ports(program, axes, names, every)
+    try:
+        return importer.import_program(program, ports, {**meta, "limits": ports.limits})
+    except (CaptureError, IRError):
+        more = find_ports(program, axes, names, every=True)
+        if more.symbols == ports.symbols:
+            raise
+    return importer.import_program(program, more, {**meta, "limits": more.limits})
 
 
 def operators(model, inputs, time_axis, weights, trust_pickle) -> list[importer.Used]:

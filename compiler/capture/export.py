@@ -14,8 +14,9 @@ from torch._export.utils import _get_decomp_for_cia
 from torch.export import Dim, ExportedProgram
 
 from ...ir.errors import CaptureError, SpeechcError, UsageError
+from .conditions import Condition
 from .patches import exporting
-from .places import module_paths, place_now, place_of_error
+from .places import asked_directly, module_paths, place_now, place_of_error
 from .ports import require_varying, user_inputs
 
 _DATA_DEPENDENT = re.compile(
@@ -50,11 +51,13 @@ def export_module(
     check_arguments(module, samples)
     try_forward(module, samples)
     with evaluating(module), unchanged(module):
-        program, guards = _export(module, samples, axes)
+        program, conditions = _export(module, samples, axes)
     fixed = require_varying(program, axes)
     if fixed:
-        raise _fixed_length(program, fixed, guards)
-    return decomposed(program)
+        raise _fixed_length(program, fixed, conditions)
+    program = decomposed(program)
+    program.graph_module.meta["speechc_conditions"] = conditions
+    return program
 
 
 def time_axes(samples: Mapping[str, torch.Tensor], time_axis: int | Mapping[str, int] | None) -> dict[str, int]:
@@ -162,8 +165,8 @@ def try_forward(module: torch.nn.Module, samples: Mapping[str, torch.Tensor]) ->
         ) from error
 
 
-def _export(module, samples, axes: Mapping[str, Sequence[int]]) -> tuple[ExportedProgram, list[str]]:
-    """The program, and the user's lines at which torch decided that a length is a constant."""
+def _export(module, samples, axes: Mapping[str, Sequence[int]]) -> tuple[ExportedProgram, list[Condition]]:
+    """The program, and the conditions on lengths that torch took for granted."""
     names = list(samples)
     dynamic = {n: {a: Dim.AUTO for a in axes[n]} if axes.get(n) else None for n in names}
     parameters = inspect.signature(module.forward).parameters
@@ -172,11 +175,10 @@ def _export(module, samples, axes: Mapping[str, Sequence[int]]) -> tuple[Exporte
         dynamic = {n: d for n, d in dynamic.items() if n in parameters} | {
             extra: {n: d for n, d in dynamic.items() if n not in parameters}
         }
-    paths, guards = module_paths(module), []
+    paths, conditions = module_paths(module), []
 
     def watch(expression) -> None:
-        if type(expression).__name__ == "Equality" and any(a.is_Integer for a in expression.args):
-            guards.extend(place_now(paths))
+        conditions.append(Condition(expression, tuple(place_now(paths)), asked_directly()))
 
     try:
         with exporting(watch), warnings.catch_warnings(), torch.no_grad():
@@ -185,7 +187,7 @@ def _export(module, samples, axes: Mapping[str, Sequence[int]]) -> tuple[Exporte
                 module, (), kwargs=dict(samples), dynamic_shapes=dynamic,
                 prefer_deferred_runtime_asserts_over_guards=True,
             )  # fmt: skip
-            return program, list(dict.fromkeys(guards))
+            return program, conditions
     except SpeechcError:
         raise
     except Exception as error:
@@ -203,21 +205,49 @@ def _export(module, samples, axes: Mapping[str, Sequence[int]]) -> tuple[Exporte
 
 
 def decomposed(program: ExportedProgram) -> ExportedProgram:
-    """The program in functional form, composite layers kept; operators that capture lacks are taken apart by torch."""
-    from . import importer
+    """The program in functional form, composite layers kept; operators that capture lacks are taken apart by torch.
 
+    An operator that torch cannot turn into known ones stays as it is, so that errors name what the model uses.
+    Raises `CaptureError` SC415 where torch cannot make the program functional.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             program = program.run_decompositions({})
-            for _ in range(3):
-                unknown = {u.operator for u in importer.used_operators(program) if not u.known}
-                table = _decompositions(unknown)
-                if not table:
-                    break
-                program = program.run_decompositions(table)
-        except Exception as error:  # torch's own decompositions can fail on what they were not written for
+        except Exception as error:
             raise CaptureError("SC415", f"torch cannot take the model apart: {_first_lines(error)}") from error
+        lacking = _unknown(program)
+        if not lacking:
+            return program
+        apart = _taken_apart(program, lacking)
+        if apart is not None and not _unknown(apart):
+            return apart
+        possible = set()
+        for name in lacking:
+            apart = _taken_apart(program, {name})
+            if apart is not None and _unknown(apart) < lacking:
+                possible.add(name)
+        return _taken_apart(program, possible) or program
+
+
+def _unknown(program: ExportedProgram) -> set[str]:
+    from . import importer
+
+    return {u.operator for u in importer.used_operators(program) if not u.known}
+
+
+def _taken_apart(program: ExportedProgram, names: set[str]) -> ExportedProgram | None:
+    """The program with the named operators, and what comes out of them, taken apart; None if that fails."""
+    others = _unknown(program) - names
+    for _ in range(4):
+        table = _decompositions(names)
+        if not table:
+            break
+        try:
+            program = program.run_decompositions(table)
+        except Exception:  # torch's decompositions can fail on what they were not written for
+            return None
+        names = _unknown(program) - others
     return program
 
 
@@ -247,20 +277,28 @@ def _operator(name: str):
     return found if isinstance(found, torch._ops.OpOverload) else None
 
 
-def _fixed_length(program: ExportedProgram, fixed: list[tuple[str, int, int]], guards: list[str]) -> CaptureError:
+def _fixed_length(
+    program: ExportedProgram, fixed: list[tuple[str, int, int]], conditions: list[Condition]
+) -> CaptureError:
     name, axis, length = fixed[0]
     shape = list(user_inputs(program)[name].meta["val"].shape)
     shape[axis] = length
     sizes = ",".join(str(s) if isinstance(s, int) else "T" for s in shape)
+    places = [p for c in conditions if _is_one_length(c.expression) for p in c.places]
     return CaptureError(
         "SC413",
         "; ".join(f"the model fixes axis {a} of {n} at {size}, which should vary" for n, a, size in fixed),
-        where=guards,
+        where=list(dict.fromkeys(places)),
         hints=[
             f"if the model accepts only this length, say so: --input {name}=f32[{sizes}]",
             "lengths taken from Python (int(x.shape[1]), lists of frames) fix it; compute with x.shape[1] itself",
         ],
     )
+
+
+def _is_one_length(expression) -> bool:
+    """Whether a condition is `length == number`."""
+    return type(expression).__name__ == "Equality" and any(a.is_Integer for a in expression.args)
 
 
 def _first_lines(error: BaseException, most: int = 300) -> str:

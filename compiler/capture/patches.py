@@ -99,7 +99,8 @@ def _watched(watch: Callable):
     log = ShapeEnv._log_guard
 
     def _log_guard(self, prefix, guard, forcing_spec):
-        watch(guard)
+        if "suppressed" not in prefix:
+            watch(guard)
         return log(self, prefix, guard, forcing_spec)
 
     return _log_guard

@@ -17,6 +17,12 @@ _FOREIGN = re.compile(
     r"[/\\]torch[/\\]|^<(frozen|string)|[/\\]compiler[/\\]capture[/\\]|[/\\](contextlib|functools)\.py$"
 )
 
+# Between a model's `if` and the moment when torch decides it.
+_MACHINERY = re.compile(
+    r"[/\\]torch[/\\](__init__\.py|fx[/\\]experimental[/\\])|[/\\]compiler[/\\]capture[/\\]|functools\.py$"
+)
+_TORCH = re.compile(r"[/\\]torch[/\\](?!nn[/\\])")
+
 
 def module_paths(module: torch.nn.Module) -> dict[int, tuple[str, str]]:
     """Path and class of every submodule, by identity."""
@@ -31,6 +37,18 @@ def place_of_error(paths: Mapping[int, tuple[str, str]], error: BaseException) -
 def place_now(paths: Mapping[int, tuple[str, str]]) -> list[str]:
     """The user's innermost line on the running stack."""
     return _place(paths, list(_stack(sys._getframe(1)))[::-1])
+
+
+def asked_directly() -> bool:
+    """Whether the condition that torch is about to take for granted is written in a model's Python code.
+
+    The code of torch.nn counts as a model's; the rest of torch asks about memory layout and for error messages.
+    """
+    for frame, _ in _stack(sys._getframe(1)):
+        name = frame.f_code.co_filename
+        if not _MACHINERY.search(name):
+            return not _TORCH.search(name)
+    return False
 
 
 def _stack(frame: FrameType | None) -> Iterator[tuple[FrameType, int]]:

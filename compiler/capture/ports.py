@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import torch
 
 from ...ir.errors import CaptureError
-from ...ir.expr import Size, evaluate, symbol, symbols
+from ...ir.expr import Size, symbol, symbols
 from ...ir.types import Dim, time_input
+from .conditions import Lengths, lengths_of, traced_conditions
 
 AUDIO = ("audio", "wav", "waveform", "waveforms")
-BATCH = ("B", "N", "batch")
 
 
 @dataclass
@@ -52,12 +52,14 @@ def user_inputs(program) -> dict[str, torch.fx.Node]:
     }
 
 
-def find_ports(program, time_axes: Mapping[str, int] | None, names: Mapping[str, Sequence] | None = None) -> Ports:
+def find_ports(
+    program, time_axes: Mapping[str, int] | None, names: Mapping[str, Sequence] | None = None, every: bool = False
+) -> Ports:
     """The ports of an exported program.
 
     `time_axes` gives the time axis by input; where an input is not mentioned (or all is None), its first varying
     dimension is time, the batch dimension only if nothing else varies. `names` gives the user's own names of
-    dimensions (from an input's description).
+    dimensions (from an input's description). `every`: torch's own conditions on lengths count too.
     """
     ports = Ports()
     inputs = user_inputs(program)
@@ -71,30 +73,46 @@ def find_ports(program, time_axes: Mapping[str, int] | None, names: Mapping[str,
                 ports.time_axes[name] = time_axes[name]
         elif axes and time_axes is None:
             ports.time_axes[name] = next((a for a in axes if a > 0), axes[0])
+    conditions = [c for c in traced_conditions(program) if c.direct or every]
     for timed in (True, False):  # time is named first: T
         for name, node in inputs.items():
             for axis in varying[name]:
                 if (ports.time_axes.get(name) == axis) == timed:
                     given = (names or {}).get(name)
-                    _name_size(program, ports, node, axis, name, given[axis] if given else None, timed)
+                    _name_size(program, ports, conditions, node, axis, name, given[axis] if given else None, timed)
     return ports
 
 
-def _name_size(program, ports: Ports, node, axis: int, input_name: str, given, timed: bool) -> None:
+def _name_size(program, ports: Ports, conditions, node, axis: int, input_name: str, given, timed: bool) -> None:
     """Give the unknowns of one dimension their names, limits, hint and clock."""
     expr = node.meta["val"].shape[axis].node.expr
     for unknown in sorted(expr.free_symbols, key=str):
         if unknown.name not in ports.symbols:
             wanted = given if isinstance(given, str) else "T" if timed else "B" if axis == 0 else "S"
-            taken = {str(s) for s in ports.symbols.values()}
+            taken = set(ports.limits)
             name, i = wanted, 2
             while name in taken:
                 name, i = f"{wanted}{i}", i + 1
-            ports.symbols[unknown.name] = symbol(name)
-            ports.limits[name] = _limits(program, unknown)
-            ports.hints[name] = _hint(node.meta["val"].shape[axis], unknown, ports.limits[name])
+            limits = _limits(program, unknown)
+            hint = _hint(node.meta["val"].shape[axis], unknown, limits)
+            lengths = lengths_of(unknown, hint, limits[1], conditions)
+            # Where only every n-th length is possible, the size is an expression: 4*T.
+            ports.symbols[unknown.name] = symbol(name) * lengths.step + lengths.offset
+            ports.limits[name] = _counted(limits, lengths)
+            ports.hints[name] = (hint - lengths.offset) // lengths.step
         if timed:
-            ports.clocks.setdefault(str(ports.symbols[unknown.name]), "audio" if input_name in AUDIO else input_name)
+            (name,) = symbols(ports.symbols[unknown.name])
+            ports.clocks.setdefault(name, "audio" if input_name in AUDIO else input_name)
+
+
+def _counted(limits: list[int | None], lengths: Lengths) -> list[int | None]:
+    """Limits of a length as limits of n, where the length is step*n + offset."""
+    least = max(limits[0] or 1, lengths.least)
+    most = limits[1]
+    return [
+        max(-((lengths.offset - least) // lengths.step), 1 if lengths.offset == 0 else 0),
+        None if most is None else (most - lengths.offset) // lengths.step,
+    ]
 
 
 def _hint(size: torch.SymInt, unknown, limits) -> int:
@@ -168,8 +186,3 @@ def require_varying(program, wanted: Mapping[str, Sequence[int]]) -> list[tuple[
                 if least is not None and least == most:
                     fixed.append((name, axis, least))
     return fixed
-
-
-def same_at(size: Size, hints: Mapping[str, int]) -> int:
-    """The value of a size in the traced run."""
-    return evaluate(size, hints)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import sympy
 
 from ...ir.errors import CaptureError, IRError
-from ...ir.expr import Size, ceildiv, floordiv, maximum, minimum
+from ...ir.expr import Expr, Size, ceildiv, floordiv, maximum, minimum
 
 
 def size_of(value, symbols: Mapping[str, Size]) -> Size:
@@ -73,11 +73,34 @@ def _power(convert, args, symbols) -> Size:
 def _two(function):
     def rule(convert, args, symbols) -> Size:
         a, b = (convert(x, symbols) for x in args)
-        if not isinstance(b, int):
+        if isinstance(b, int):
+            return function(a, b)
+        quotient = _quotient(a, b)
+        if quotient is None:
             raise IRError("division by something that is not constant")
-        return function(a, b)
+        return function(quotient, 1)
 
     return rule
+
+
+def _quotient(a: Size, b: Expr) -> Size | None:
+    """a / b where b divides a without remainder (long division of polynomials), else None."""
+    lead, by = b.terms[0]
+    total: Size = 0
+    for _ in range(8):
+        if isinstance(a, int):
+            return total if a == 0 else None
+        monomial, count = a.terms[0]
+        rest = list(monomial)
+        for atom in lead:
+            if atom not in rest:
+                return None
+            rest.remove(atom)
+        if count % by:
+            return None
+        factor: Size = Expr(((tuple(rest), count // by),)) if rest else count // by
+        total, a = total + factor, a - b * factor
+    return None
 
 
 def _divided(function):

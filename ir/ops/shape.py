@@ -134,6 +134,8 @@ def _(x, *, axis, start, stop, step):
         raise IRError(f"slice {start}:{stop} is empty")
     d = x.shape[axis]
     new = d if same(size, d.size) and step == 1 else resized(d, size, Fraction(1, step))
+    if isinstance(size, int) and not isinstance(d.size, int):
+        new = Dim(size)  # a fixed number of frames out of a length that varies is no stream
     return x.with_(shape=[*x.shape[:axis], new, *x.shape[axis + 1 :]])
 
 

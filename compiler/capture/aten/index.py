@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ....ir.expr import same
 from ..table import aten
 
 
@@ -48,6 +49,19 @@ def _(c, x, indices):
         total = total * sizes[a]
     x = c.reshape(x, (*sizes[:first], total, *sizes[used[-1] + 1 :]))
     return c.b.gather(x, flat, axis=first)
+
+
+@aten("scatter.value", "scatter.src")
+def _(c, x, dim, index, source):
+    axis = c.axis(x, dim)
+    if index.type.sizes[axis] != 1 or any(
+        not same(a, b) for i, (a, b) in enumerate(zip(index.type.sizes, x.type.sizes)) if i != axis
+    ):
+        raise c.no("writes several computed positions at once", "use torch.where, or assign to a slice")
+    places = [x.type.sizes[axis] if i == axis else 1 for i in range(x.type.rank)]
+    here = c.b.equal(c.reshape(c.b.iota(size=x.type.sizes[axis]), places), c.cast(index, "i64"))
+    source = c.value(source, x.type.dtype)
+    return c.b.where(here, c.part(source, axis, 0, 1) if source.type.rank else source, x)
 
 
 @aten("index_put", "_unsafe_index_put")
