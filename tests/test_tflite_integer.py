@@ -219,6 +219,25 @@ def test_weights_alone_in_8_bits(tmp_path):
     assert np.abs(found - run(m.graph, feeds)[0]).max() <= 1e-5
 
 
+def test_int8_inputs_and_outputs_by_option(tmp_path):
+    m = Made(dtype="f32")
+    m.graph.output(m.b.dequantize(linear(Shifted(m))), "y")
+    path, _ = target.emit(m.module, tmp_path / "m.tflite", "int8", {"integer_io": True})
+    assert types_of(path, "FULLY_CONNECTED") == [["INT8", "INT8", "INT32", "INT8"]]
+    assert not types_of(path, "QUANTIZE") and not types_of(path, "DEQUANTIZE")
+    session = target.load(path)
+    x, y = session.manifest.inputs[0], session.manifest.outputs[0]
+    assert (x.dtype, x.quant) == ("i8", [IN.scale, IN.zero_point]) and (y.dtype, y.quant) == ("i8", [0.05, 3])
+    feeds = {"x": normal(1, 12, 16)}
+    (wanted,) = run(m.graph, feeds)
+    # Floats go in and come out as they would without the option; codes may be given instead.
+    codes = np.clip(np.rint(feeds["x"] / np.float32(IN.scale)) + IN.zero_point, -128, 127).astype(np.int8)
+    for given in (feeds["x"], codes):
+        (found,) = session.run(given)
+        assert found.dtype == np.float32 and np.abs(found - wanted).max() <= OUT[1] * 1.001
+    session.close()
+
+
 def test_refused_scale():
     m = Made()
     m.graph.output(m.b.tanh(m.x, out=("i8", 0.01, 0)), "y")

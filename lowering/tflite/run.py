@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ...ir.errors import NumericalError, UsageError
+from ...ir.registry import quantized
 from ...ir.types import DTYPES
 from ..manifest import Manifest, Port
 from ..target import Session, needs
@@ -26,7 +28,9 @@ class TFLiteSession(Session):
         needs("ai_edge_litert.interpreter", "tflite") if not isolated else None
         self.path = path
         self.manifest = Manifest.load(path.with_suffix(".json"))
-        self.engine = (Worker if isolated else Engine)(str(path), threads or 1)
+        # Ports that are int8 in the file and real values for the model: floats go in and come out here.
+        self.real = set(self.manifest.meta.get("real_ports", ()))
+        self.engine = (Worker if isolated else Engine)(str(path), threads or os.cpu_count() or 1)
         self.reset()
 
     def run_named(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -34,7 +38,10 @@ class TFLiteSession(Session):
         for p in self.manifest.inputs:
             if p.name not in feeds:
                 raise UsageError("SC110", f"input {p.name} is missing ({self.path.name})")
-            arrays[p.file_name] = checked(feeds[p.name], p)
+            array = np.asarray(feeds[p.name])
+            if p.name in self.real and array.dtype == np.float32:
+                array = quantized(array, "i8", *p.quant)
+            arrays[p.file_name] = checked(array, p)
         if len(feeds) != len(arrays):
             extra = sorted(set(feeds) - {p.name for p in self.manifest.inputs})
             raise UsageError("SC110", f"{self.path.name} has no input {', '.join(extra)}")
@@ -44,7 +51,13 @@ class TFLiteSession(Session):
         out = self.engine.run(arrays)
         for s in self.manifest.states:
             self.states[s.file_name] = out[s.output]
-        return {p.name: out[p.file_name] for p in self.manifest.outputs}
+        return {p.name: self._result(out[p.file_name], p) for p in self.manifest.outputs}
+
+    def _result(self, array: np.ndarray, p: Port) -> np.ndarray:
+        if p.name not in self.real:
+            return array
+        scale, zero = p.quant
+        return (array.astype(np.int32) - np.int32(zero)).astype(np.float32) * np.float32(scale)
 
     def reset(self) -> None:
         ports = self.manifest.states
@@ -64,9 +77,8 @@ class TFLiteSession(Session):
         self.engine.close()
 
 
-def checked(array, p: Port) -> np.ndarray:
+def checked(array: np.ndarray, p: Port) -> np.ndarray:
     """`array`, if it fits the port."""
-    array = np.asarray(array)
     if array.dtype != DTYPES[p.dtype] or array.ndim != len(p.shape):
         raise UsageError(
             "SC111", f"input {p.name} is {array.dtype}{list(array.shape)}, the file takes {p.dtype}{p.shape}"

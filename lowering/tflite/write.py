@@ -82,6 +82,11 @@ def manifest(emitter: Emitter, name: str, precision: str, meta: dict) -> Manifes
         state.file_name, state.output = f"state.{state.name}", f"state.{state.name}.out"
         if state.initial is None:
             made.notes.append(f"state {state.name} starts with what the signature {INITIAL} gives")
+    for p in (*made.inputs, *made.outputs):
+        if p.name in emitter.integer_ports:
+            quant = emitter.integer_ports[p.name]
+            p.dtype, p.quant = "i8", [quant.scale, quant.zero_point]
+            made.meta.setdefault("real_ports", []).append(p.name)
     if emitter.resets:
         made.reset = "reset_all_variables"
         made.notes.append("fused LSTM kernels keep their state: reset the variables before every call")
