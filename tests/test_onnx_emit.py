@@ -259,6 +259,11 @@ def test_nothing_half_written(tmp_path, monkeypatch):
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
 
 
+def test_unknown_option(tmp_path):
+    with pytest.raises(UsageError, match="no option colour"):
+        emit(two_layers(), tmp_path, colour="red")
+
+
 def test_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from ...ir.errors import UsageError
 from ...ir.graph import Module, Op
 from ..target import Option, Session, Target
 from .legal import why_not
@@ -38,6 +39,9 @@ class OnnxTarget(Target):
     def emit(self, module: Module, path: Path, precision: str, options: Mapping[str, object]) -> list[Path]:
         from .write import write_module
 
+        unknown = set(options) - {o.name for o in self.options}
+        if unknown:
+            raise UsageError("SC013", f"the target onnx has no option {', '.join(sorted(unknown))}")
         for graph in module.graphs.values():
             self.check(graph)
         limit = int(options.get("external_above", EXTERNAL_ABOVE))
