@@ -38,4 +38,3 @@ def _scales(e, quant: Quant, outputs: int) -> np.ndarray:
     if isinstance(quant.scale, float):
         return np.full(outputs, quant.scale, np.float32)
     return np.broadcast_to(e.graph.weights[quant.scale].array.astype(np.float32), (outputs,))
-
