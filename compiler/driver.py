@@ -167,7 +167,7 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
     final = output_path(settings, subject.name, target.suffix)
     samples = calibration_feeds(subject, settings)
     feeds = [f for sample in (samples[:2] or [subject.sample]) for f in at_lengths(sample, graph, limits(module))]
-    context = Context(Executor(), samples, settings.limit)
+    context = Context(Executor(), samples, settings.limit, trials=[subject.sample])
     steps = transform(subject, settings, context, planned(subject, settings, bool(samples)), progress)
     for g in module.graphs.values():
         target.check(g)
@@ -225,7 +225,7 @@ def find_culprit(subject: Subject, settings: Settings) -> tuple[Culprit, str] | 
     folder of dumps).
     """
     samples = calibration_feeds(subject, settings)
-    passes, context = planned(subject, settings, bool(samples)), Context(Executor(), samples)
+    passes, context = planned(subject, settings, bool(samples)), Context(Executor(), samples, trials=[subject.sample])
     culprit = bisect(subject.module, passes, subject.sample, context)
     if culprit is None:
         return None

@@ -93,8 +93,9 @@ class Remark:
 class Context:
     """What the compiler gives every pass: remarks, a budget of changes, samples, and a way to run a graph fast.
 
-    `executor(graph, feeds)` returns the outputs of a graph; `samples` are feeds to calibrate with; `limit` is how many
-    more changes may be made (None: any number), so that a faulty one can be bisected.
+    `executor(graph, feeds)` returns the outputs of a graph; `samples` are feeds to calibrate with, `trials` feeds that
+    are typical enough to look at the range of values with; `limit` is how many more changes may be made (None: any
+    number), so that a faulty one can be bisected.
     """
 
     executor: Callable[[Graph, Mapping[str, np.ndarray]], tuple[np.ndarray, ...]] | None = None
@@ -102,6 +103,7 @@ class Context:
     limit: int | None = None
     remarks: list[Remark] = field(default_factory=list)
     changes: int = 0
+    trials: list[Mapping[str, np.ndarray]] = field(default_factory=list)
     _told: set = field(default_factory=set)
 
     def run(self, graph: Graph, feeds: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:

@@ -16,6 +16,7 @@ from ..ir.text import clone
 from ..ir.types import LIMITS
 from .base import Context
 
+Feeds = Mapping[str, np.ndarray]
 METHODS = ("min-max", "percentile", "mse")
 MEMORY = 2**28  # bytes of activations that one run of the graph may return
 
@@ -120,13 +121,16 @@ def _single(scale: float) -> float:
     return float(max(np.float32(scale), np.finfo(np.float32).tiny))
 
 
-def observe(graph: Graph, values: Sequence[Value], context: Context) -> dict[int, Histogram]:
-    """Histograms of `values` (results and inputs of `graph`) over `context.samples`, by id of the value.
+def observe(
+    graph: Graph, values: Sequence[Value], context: Context, samples: Sequence[Feeds] | None = None
+) -> dict[int, Histogram]:
+    """Histograms of `values` (results and inputs of `graph`) over `samples` (the context's), by id of the value.
 
     With a fast executor the graph runs once a sample and group of values, as a copy that returns them; a group's
     activations take at most `MEMORY` bytes. Without one the interpreter hands every result over as it is computed.
     """
-    if not context.samples:
+    samples = context.samples if samples is None else samples
+    if not samples:
         raise UsageError(
             "SC030",
             "static quantization needs samples to calibrate with",
@@ -143,21 +147,21 @@ def observe(graph: Graph, values: Sequence[Value], context: Context) -> dict[int
 
     inputs = [v for v in values if v.kind == "input"]
     results = [v for v in values if v.kind == "result"]
-    for feeds in context.samples:
+    for feeds in samples:
         for v in inputs:
             add(v, feeds[v.name])
     if context.executor is None:
-        _watch(graph, results, context, add)
+        _watch(graph, results, samples, add)
     else:
-        for part in _groups(graph, results, context.samples):
+        for part in _groups(graph, results, samples):
             copy = _returning(graph, part)
-            for feeds in context.samples:
+            for feeds in samples:
                 for v, array in zip(part, context.run(copy, feeds), strict=True):
                     add(v, array)
     return found
 
 
-def _watch(graph: Graph, results: list[Value], context: Context, add) -> None:
+def _watch(graph: Graph, results: list[Value], samples: Sequence[Feeds], add) -> None:
     wanted = {id(v) for v in results}
 
     def watch(op: Op, arrays: tuple[np.ndarray, ...]) -> None:
@@ -165,11 +169,11 @@ def _watch(graph: Graph, results: list[Value], context: Context, add) -> None:
             if id(v) in wanted:
                 add(v, array)
 
-    for feeds in context.samples:
+    for feeds in samples:
         interpret(graph, feeds, watch=watch)
 
 
-def _groups(graph: Graph, results: list[Value], samples: Sequence[Mapping[str, np.ndarray]]) -> list[list[Value]]:
+def _groups(graph: Graph, results: list[Value], samples: Sequence[Feeds]) -> list[list[Value]]:
     """The values in runs that fit into `MEMORY` for the largest sample."""
     sizes = max((bind_sizes(graph, feeds) for feeds in samples), key=lambda s: sum(s.values()))
     groups: list[list[Value]] = []

@@ -7,11 +7,14 @@ import numpy as np
 from ..ir.graph import Builder, Graph, Op, Value
 from ..ir.registry import definition
 from .base import Context, Lossy, Pass
+from .calibrate import observe
 from .quantize_select import front_end, words
 from .quantize_weights import elements, weights_of
 
-LARGEST = 65504.0  # of float16; its smallest number is 6e-8
-SMALLEST = 2.0**-24
+LARGEST = 65504.0  # of float16
+SMALLEST = 2.0**-14  # below it digits are lost one by one, down to 6e-8
+LEAST = 2.0**-13  # numbers that stay below it have fewer than ten of their eleven bits
+HIDDEN = -1e6  # numbers below it are masks
 MASK = -32768.0  # hides a score as well as any, and leaves room to add to it
 
 
@@ -21,7 +24,7 @@ class Float16(Pass):
     In float32 stay: the kinds in `keep`, whose sums, exponentials or divisions leave float16's range or digits (their
     large weights are stored in float16), what computes features, and what is computed from positions alone (float16
     counts to 2048). Masks beyond the range become -32768; an op with another weight beyond it, or with a number too
-    small for it, stays in float32 and says so.
+    small for it, stays in float32 and says so; so does one whose values on a sample are too large or small.
     """
 
     # Eleven bits a number; errors add up over layers.
@@ -32,12 +35,12 @@ class Float16(Pass):
     )
 
     def run(self, graph: Graph, context: Context) -> None:
-        half = _Half(graph)
-        features, positions = front_end(graph), _positions(graph)
+        half, features, positions = _Half(graph), front_end(graph), _positions(graph)
+        ranges = _ranges(graph, context)
         for op in list(graph.ops):
             floats = [v for v in (*op.operands, *op.results) if v is not None and v.type.dtype == "f32"]
             kept = op.kind in words(self.keep) or op in features or op in positions or _bound(op)
-            why = _unfit(op) if floats and not kept else None
+            why = _unfit(op) or _outside(op, ranges) if floats and not kept else None
             if why is not None:
                 context.remark("missed", self.name, f"{op.kind} stays in f32: {why}", op)
             if floats and not kept and why is None and context.allow():
@@ -46,7 +49,7 @@ class Float16(Pass):
                 for i, v in enumerate(op.operands):
                     if v is not None:
                         op.set_operand(i, half.as_type(v, v.type.dtype, op))
-                if op not in features:
+                if why is None and op not in features:
                     _store(graph, op, context)
         graph.outputs = [half.as_type(v, v.type.dtype, None) for v in graph.outputs]
         graph.sweep()
@@ -118,10 +121,12 @@ def beyond(w: Value) -> str | None:
     if finite.size and finite.max() > LARGEST:
         return f"{_name(w)} reaches {finite.max():.3g}, beyond {LARGEST:g}"
     large = finite[finite < -LARGEST]
-    if large.size and large.max() > -1e6 and not np.all(finite[finite >= -LARGEST] == 0):
+    if large.size and large.max() > HIDDEN and not np.all(finite[finite >= -LARGEST] == 0):
         return f"{_name(w)} reaches {finite.min():.3g}, beyond {-LARGEST:g}"
     if array.size == 1 and finite.size and 0 < abs(finite[0]) < SMALLEST:
-        return f"{finite[0]:.3g} is 0 in float16"
+        return f"{finite[0]:.3g} is 0 in float16, or nearly"
+    if array.size > 1 and finite.size and 0 < np.abs(finite).max() < LEAST:
+        return f"{_name(w)} stays below {np.abs(finite).max():.3g}, where float16 loses digits"
     return None
 
 
@@ -132,6 +137,28 @@ def _name(w: Value) -> str:
 def _unfit(op: Op) -> str | None:
     known = [v for v in op.operands if v is not None and v.known and v.type.dtype == "f32"]
     return next((why for v in known if (why := beyond(v)) is not None), None)
+
+
+def _ranges(graph: Graph, context: Context) -> dict[int, float]:
+    """The largest magnitude of every float32 result on a sample, by id; empty where there is none."""
+    samples = (context.samples or context.trials)[:1]
+    if not samples:
+        return {}
+    values = [r for op in graph.ops for r in op.results if r.type.dtype == "f32"]
+    seen = observe(graph, [*values, *(v for v in graph.inputs if v.type.dtype == "f32")], context, samples)
+    masked = lambda h: h.low < HIDDEN  # a mask is made finite; it says nothing about the scores
+    return {i: max(0 if masked(h) else -h.low, h.high) for i, h in seen.items() if h.low <= h.high}
+
+
+def _outside(op: Op, ranges: dict[int, float]) -> str | None:
+    """Why the values that `op` reads and writes do not suit float16, from their largest magnitude."""
+    for v in (*op.operands, *op.results):
+        largest = ranges.get(id(v)) if v is not None else None
+        if largest is not None and largest > LARGEST / 2:
+            return f"its values reach {largest:.3g}"
+        if largest is not None and 0 < largest < LEAST:
+            return f"its values stay below {largest:.3g}, where float16 loses digits"
+    return None
 
 
 def _positions(graph: Graph) -> set[Op]:

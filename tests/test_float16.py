@@ -48,7 +48,7 @@ def test_masks_stay_finite():
     mask[0], mask[1, 3:] = np.finfo(np.float32).min, np.finfo(np.float32).min
     b = Builder(g, Loc("scores"))
     g.output(b.softmax(b.add(b.relu(x), g.weight("mask", mask)), axis=1), "y")
-    half, context = applied(module, "float16")
+    half, context = applied(module, "float16", samples=[])
     assert any(op.kind == "add" and op.result.type.dtype == "f16" for op in half.main.ops)
     feeds = {"x": np.random.default_rng(0).standard_normal((2, 6), dtype=np.float32)}
     (y,), (expected,) = run(half.main, feeds), run(module.main, feeds)
@@ -63,7 +63,7 @@ def test_numbers_that_float16_cannot_hold_are_reported(number, why):
     x = g.input("x", Tensor("f32", (2, 6)))
     b = Builder(g, Loc("scale"))
     g.output(b.mul(b.relu(x), b.const(number, "f32")), "y")
-    half, context = applied(module, "float16")
+    half, context = applied(module, "float16", samples=[])
     assert next(op for op in half.main.ops if op.kind == "mul").result.type.dtype == "f32"
     assert any(r.kind == "missed" and why in r.message for r in context.remarks)
 
@@ -76,7 +76,7 @@ def test_large_weights_are_reported():
     w[3, 4] = 7e4
     g.output(Builder(g, Loc("big")).linear(x, g.weight("big", w)), "y")
     for text in ("float16", "float16-weights"):
-        half, context = applied(module, text)
+        half, context = applied(module, text, samples=[])
         assert next(op for op in half.main.ops if op.kind == "linear").result.type.dtype == "f32"
         assert [r.message for r in context.remarks if "$big" in r.message and "7e+04" in r.message]
 
@@ -90,7 +90,27 @@ def test_positions_are_counted_in_float32():
     at = b.mul(b.cast(b.iota(size=t), dtype="f32"), b.const(0.5, "f32"))
     table = b.reshape(b.sin(at), shape=(1, t, 1))
     g.output(b.add(x, table), "y")
-    half, _ = applied(module, "float16")
+    half, _ = applied(module, "float16", samples=[])
     feeds = {"x": np.zeros((1, 5001, 1), np.float32)}
     (y,), (expected,) = run(half.main, feeds), run(module.main, feeds)
     assert np.abs(y - expected).max() < 1e-3  # one rounding of a number below 1
+
+
+@pytest.mark.parametrize("factor", [2.0**9, 2.0**-9])
+def test_values_out_of_range_on_a_sample_stay_in_float32(factor):
+    """What float16 would lose, a sample shows: the op, and what reads it, stay in float32 and are named."""
+    module = Module()
+    g = module.graph("main")
+    x = g.input("x", Tensor("f32", (4, 32)))
+    b, y = Builder(g), x
+    for path, number in (("a", factor), ("b", factor), ("c", 1 / factor), ("d", 1 / factor)):
+        b.loc = Loc(path)
+        y = b.mul(b.neg(y), b.const(number, "f32"))
+    g.output(y, "y")
+    feeds = {"x": np.random.default_rng(0).standard_normal((4, 32), dtype=np.float32)}
+    blind, _ = applied(module, "float16", samples=[])
+    seen, context = applied(module, "float16", samples=[feeds])
+    assert not difference(run(blind.main, feeds), run(module.main, feeds)).snr > 50
+    assert difference(run(seen.main, feeds), run(module.main, feeds)).snr > LEAST
+    assert {r.loc.path for r in context.remarks if "its values" in r.message} == {"b", "c"}
+    assert [op.result.type.dtype for op in seen.main.ops if op.kind == "mul"] == ["f16", "f32", "f32", "f16"]
