@@ -88,6 +88,11 @@ def _(g, b, x):
     return b.conv(x, weight(g, SIZE, 1, 3, 3), weight(g, SIZE), groups=SIZE, **pad)
 
 
+@layer("conv 9 in 4 groups", 1, SIZE, FRAMES)
+def _(g, b, x):
+    return b.relu(b.conv(x, weight(g, SIZE, SIZE // 4, 9), weight(g, SIZE), pad=((4, 4),), groups=4))
+
+
 @layer("shallow conv 3×3, 1 → 256", 1, 1, 1000, 80)
 def _(g, b, x):
     two = {"stride": (2, 2), "dilation": (1, 1), "pad": ((0, 0), (0, 0))}
@@ -112,23 +117,23 @@ def _(g, b, x):
     return b.lstm(x, zero, zero, weight(g, 4 * SIZE, SIZE), weight(g, 4 * SIZE, SIZE), weight(g, 4 * SIZE))[0]
 
 
-ALL = "linear, conv, depthwise, shallow, matmul"
+ALL = "linear, conv, depthwise, grouped, shallow, matmul"
 ROW = 'quantize{mode="dynamic", kinds="linear", per="row", store="", keep="", least=0}'
 TENSOR = 'quantize{mode="dynamic", kinds="%s", store="", keep="", least=0}'
 STATIC = 'quantize{kinds="%s", outputs="%s", glue="%s", activations="%s", store="", keep="", least=0}'
 FORMS: dict[str, dict[str, tuple[str, ...]]] = {
     "onnx": {
         "dynamic": (TENSOR % ALL,),
-        "static u8": (STATIC % (ALL, "conv, depthwise, shallow", "", "u8"),),
-        "static i8": (STATIC % (ALL, "conv, depthwise, shallow", "", "i8"),),
+        "static u8": (STATIC % (ALL, "conv, depthwise, grouped, shallow", "", "u8"),),
+        "static i8": (STATIC % (ALL, "conv, depthwise, grouped, shallow", "", "i8"),),
         "static, all 8 bits out": (STATIC % (ALL, ALL, "", "u8"),),
         "weights alone": ('quantize{mode="weights", store="linear, conv, depthwise, lstm", keep="", least=0}',),
     },
     "tflite": {
-        "dynamic": (ROW, TENSOR % "conv, depthwise, shallow"),
+        "dynamic": (ROW, TENSOR % "conv, shallow"),
         "static": ("channels-last", STATIC % (ALL, ALL, "", "i8"), "integer"),
         "static with glue": (
-            "channels-last", "split-silu", STATIC % (ALL, ALL, "mul, sigmoid, softmax", "i8"), "integer",
+            "channels-last", "split-silu", STATIC % (ALL, ALL, "mul, sigmoid", "i8"), "integer",
         ),
         "static, shallow in float": (
             "channels-last", STATIC % ("linear, conv, depthwise", "linear, conv, depthwise", "", "i8"), "integer",
@@ -169,12 +174,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--blocks", type=int, default=5)
     parser.add_argument("--only", default="", help="runtime to measure; both by default")
+    parser.add_argument("--layer", default="", help="measure the layers whose name holds this text")
     given = parser.parse_args()
     for runtime, forms in FORMS.items():
         if given.only not in ("", runtime):
             continue
         table = Table(runtime, "float, ms", *forms, box=None)
         for name, (shape, _) in LAYERS.items():
+            if given.layer not in name:
+                continue
             module = graph_of(name)
             x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
             with tempfile.TemporaryDirectory() as folder:

@@ -25,13 +25,13 @@ class Quantize(Pass):
     keeps weights in 8 bits and computes in floating point. Weights are symmetric, with a scale per output channel;
     biases stay float.
 
-    Which ops: `kinds` run in integers ("depthwise" is a conv with one input channel a group, "shallow" a product or
-    conv whose results sum fewer than 16 products, as the first of a subsampling does); `outputs` are those of
-    them whose integer kernels write 8 bits, so that their results are on a grid too; `glue` are pointwise kinds that
-    do so where everything around them does. `store` are kinds whose weights are kept in 8 bits though they compute in
-    floating point. A target's table says what goes where. Of these, `keep` leaves the front end ("front_end": what
-    computes features) and the last projection ("last") in float, `exclude` what matches a module path pattern, `least`
-    what has fewer weights (where everything around runs in integers, a small op pays too: not if "static").
+    Which ops: `kinds` run in integers; "depthwise" is a conv with one input channel a group, "grouped" one with several
+    in groups, "shallow" a product or conv whose results sum fewer than 16 products, as the first of a subsampling does.
+    `outputs` are those of them whose integer kernels write 8 bits, so that their results are on a grid too; `glue` are
+    pointwise kinds that do so where everything around them does. `store` are kinds whose weights are kept in 8 bits
+    though they compute in floating point. A target's table says what goes where. Of these, `keep` leaves the front end
+    ("front_end": what computes features) and the last projection ("last") in float, `exclude` what matches a module
+    path pattern, `least` what has fewer weights (but not in "static": between integer ops a small one pays too).
 
     Ranges: `method` "min-max", "percentile" (the share `percentile` of numbers inside) or "mse"; `activations` is
     "u8" or "i8"; `symmetric` puts zero in the middle.
@@ -58,7 +58,7 @@ class Quantize(Pass):
                 text = f"quantize: {option} is {getattr(self, option)!r}"
                 raise UsageError("SC023", text, hints=[f"one of {', '.join(known)}"])
         for option in ("kinds", "outputs", "glue", "store"):
-            unknown = set(words(getattr(self, option))) - {*WEIGHTS, *INPUTS, "depthwise", "shallow"}
+            unknown = set(words(getattr(self, option))) - {*WEIGHTS, *INPUTS, "depthwise", "grouped", "shallow"}
             if unknown:
                 raise UsageError("SC023", f"quantize: {option} names {', '.join(sorted(unknown))}")
         if set(words(self.keep)) - {"front_end", "last"}:
@@ -126,8 +126,8 @@ def kind_of(op: Op) -> str:
     if op.kind not in ("conv", "linear"):
         return op.kind
     sizes = op.operands[1].type.sizes
-    if op.kind == "conv" and op.attrs["groups"] > 1 and sizes[1] == 1:
-        return "depthwise"
+    if op.kind == "conv" and op.attrs["groups"] > 1:
+        return "depthwise" if sizes[1] == 1 else "grouped"
     return "shallow" if int(np.prod(sizes[1:])) < SHALLOW else op.kind
 
 
