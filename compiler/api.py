@@ -74,7 +74,7 @@ def compile(
         integer_ports=integer_ports,
     )
     report = driver.build(subject, settings)
-    return Artifact(report.artefact, Manifest.load(report.artefact.with_suffix(".json")), report.as_dict())
+    return Artifact(report.artefact, driver.manifest_of(report.artefact), report.as_dict())
 
 
 def load(path: str | Path) -> Artifact:

@@ -16,7 +16,7 @@ from ..ir.errors import UnsupportedError, UsageError
 from ..ir.graph import Module, Op
 from ..ir.interpreter import run as interpret
 from ..ir.text import load as load_text
-from ..lowering.manifest import Manifest
+from ..lowering.manifest import Manifest, manifest_path
 from ..lowering.target import Session
 from ..lowering.target import target as find_target
 from ..passes.base import Context, Pass, make
@@ -283,7 +283,7 @@ def manifest_of(path: Path) -> Manifest:
     """The manifest beside an artefact."""
     if not path.exists():
         raise UsageError("SC010", f"{path} does not exist")
-    beside = path.with_suffix(".json")
+    beside = manifest_path(path)
     if not beside.exists():
         raise UsageError("SC036", f"{beside} is missing: the manifest belongs beside the file")
     return Manifest.load(beside)

@@ -1,4 +1,4 @@
-"""The manifest beside every artefact (`<name>.json`): all that somebody needs who has the file and nothing else."""
+"""The manifest beside every artefact (`model.onnx.json`): all that somebody needs who has the file and nothing else."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from ..ir.graph import Graph
 from ..ir.types import Tensor
 
 FORMAT = 1
+
+
+def manifest_path(artefact: Path) -> Path:
+    """Where the manifest of an artefact lies: beside it, `model.onnx.json` for `model.onnx`."""
+    return artefact.with_name(artefact.name + ".json")
 
 
 @dataclass

@@ -62,7 +62,7 @@ def archive(tmp_path):
 def test_a_good_archive_passes(archive, tmp_path):
     done = speechc(archive, "--quiet", "-o", tmp_path / "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["good.json", "good.onnx"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["good.onnx", "good.onnx.json"]
 
 
 def test_no_such_file(folder):

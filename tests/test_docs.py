@@ -41,6 +41,8 @@ def test_page_runs(page, own_tables):
 def test_pages_name_files_that_exist():
     root = DOCS.parent
     for page in [*DOCS.glob("*.md"), root / "README.md"]:
-        for name in re.findall(r"`((?:ir|passes|lowering|compiler|tests|docs|examples|benchmarks)/[\w/.-]+\.\w+)`", page.read_text()):
+        for name in re.findall(
+            r"`((?:ir|passes|lowering|compiler|tests|docs|examples|benchmarks)/[\w/.-]+\.\w+)`", page.read_text()
+        ):
             if "relu-twice" not in name and "<" not in name:
                 assert (root / name).exists(), f"{page.name} names {name}"

@@ -90,7 +90,7 @@ def test_a_second_copy_is_refused(package, monkeypatch):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["passes"], ["version"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["compile", "--help"], ["passes"], ["version"]])
 def test_light_commands_import_nothing_heavy(arguments):
     code = (
         "import sys\n"

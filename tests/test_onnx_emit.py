@@ -136,7 +136,7 @@ def emit(module, folder, **options):
 
 def test_names_metadata_and_manifest(tmp_path):
     path, manifest = emit(two_layers(), tmp_path)
-    assert (path.name, manifest.name) == ("m.onnx", "m.json")
+    assert (path.name, manifest.name) == ("m.onnx", "m.onnx.json")
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     assert [n.name for n in model.graph.node] == [
@@ -186,7 +186,7 @@ def test_reductions_beyond_opset_18(tmp_path):
 
 def test_external_data(tmp_path):
     files = emit(two_layers(), tmp_path, external_above=40)
-    assert [f.name for f in files] == ["m.onnx", "m.onnx.data", "m.json"] and all(f.exists() for f in files)
+    assert [f.name for f in files] == ["m.onnx", "m.onnx.data", "m.onnx.json"] and all(f.exists() for f in files)
     feed = np.ones((1, 3, 4), np.float32)
     np.testing.assert_array_equal(ONNX.load(files[0]).run(feed)[0], 2 * feed)
 
@@ -225,7 +225,7 @@ def test_several_graphs(tmp_path):
     v = other.input("z", Tensor("f32", [2]))
     other.output(Builder(other, Loc("joiner")).tanh(v), "t")
     files = emit(module, tmp_path)
-    assert [f.name for f in files] == ["m.joiner.onnx", "m.main.onnx", "m.json"]
+    assert [f.name for f in files] == ["m.joiner.onnx", "m.main.onnx", "m.onnx.json"]
     np.testing.assert_allclose(ONNX.load(files[0]).run(np.ones(2, np.float32))[0], np.tanh(1), rtol=1e-6)
     assert ONNX.load(files[1]).run(np.zeros((1, 2, 4), np.float32))[0].shape == (1, 2, 4)
 

@@ -13,6 +13,7 @@ from speechc.lowering.tflite import target
 from speechc.lowering.tflite.file import File
 from speechc.lowering.tflite.run import Engine
 from speechc.lowering.tflite.write import build as build_module
+from speechc.passes.base import Context, make
 
 RNG = np.random.default_rng(7)
 OUT = ("i8", 0.05, 3)
@@ -219,22 +220,19 @@ def test_weights_alone_in_8_bits(tmp_path):
     assert np.abs(found - run(m.graph, feeds)[0]).max() <= 1e-5
 
 
-def test_int8_inputs_and_outputs_by_option(tmp_path):
+def test_int8_inputs_and_outputs_need_no_conversion(tmp_path):
     m = Made(dtype="f32")
     m.graph.output(m.b.dequantize(linear(Shifted(m))), "y")
-    path, _ = target.emit(m.module, tmp_path / "m.tflite", "int8", {"integer_io": True})
+    make("integer-ports").run(m.graph, Context())
+    path, _ = target.emit(m.module, tmp_path / "m.tflite", "int8", {})
     assert types_of(path, "FULLY_CONNECTED") == [["INT8", "INT8", "INT32", "INT8"]]
     assert not types_of(path, "QUANTIZE") and not types_of(path, "DEQUANTIZE")
     session = target.load(path)
     x, y = session.manifest.inputs[0], session.manifest.outputs[0]
     assert (x.dtype, x.quant) == ("i8", [IN.scale, IN.zero_point]) and (y.dtype, y.quant) == ("i8", [0.05, 3])
-    feeds = {"x": normal(1, 12, 16)}
-    (wanted,) = run(m.graph, feeds)
-    # Floats go in and come out as they would without the option; codes may be given instead.
-    codes = np.clip(np.rint(feeds["x"] / np.float32(IN.scale)) + IN.zero_point, -128, 127).astype(np.int8)
-    for given in (feeds["x"], codes):
-        (found,) = session.run(given)
-        assert found.dtype == np.float32 and np.abs(found - wanted).max() <= OUT[1] * 1.001
+    codes = np.random.default_rng(1).integers(-128, 128, (1, 12, 16)).astype(np.int8)
+    (found,), (wanted,) = session.run(codes), run(m.graph, {"x": codes})
+    assert found.dtype == np.int8 and np.abs(found.astype(int) - wanted).max() <= 1
     session.close()
 
 

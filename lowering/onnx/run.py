@@ -9,7 +9,7 @@ import numpy as np
 
 from ...ir.errors import UsageError
 from ...ir.types import DTYPES
-from ..manifest import Manifest, Port
+from ..manifest import Manifest, Port, manifest_path
 from ..target import Session, needs
 
 
@@ -74,12 +74,10 @@ def _checked(port: Port, array: np.ndarray) -> np.ndarray:
 
 
 def find_manifest(path: Path) -> Manifest:
-    """The manifest beside a file: `<stem>.json`, which for one of several graphs holds that graph's part."""
-    stem = path.name.removesuffix(".onnx")
-    candidates = [stem, stem.rpartition(".")[0]]
-    for name in candidates:
-        beside = path.with_name(f"{name}.json")
-        if name and beside.exists():
+    """The manifest beside a file; one of several graphs (`model.encoder.onnx`) is described in `model.onnx.json`."""
+    family = path.with_name(path.name.removesuffix(".onnx").rpartition(".")[0] + ".onnx")
+    for beside in (manifest_path(path), manifest_path(family)):
+        if beside.exists():
             found = Manifest.load(beside)
             if found.artefact == path.name:
                 return found
@@ -87,4 +85,4 @@ def find_manifest(path: Path) -> Manifest:
                 if data["artefact"] == path.name:
                     ports = {g: [Port(**p) for p in data[g]] for g in ("inputs", "outputs", "states")}
                     return Manifest(**{**data, **ports})
-    raise UsageError("SC062", f"there is no manifest beside {path}", hints=[f"keep {stem}.json with the file"])
+    raise UsageError("SC062", f"there is no manifest beside {path}", hints=[f"keep {manifest_path(path).name} with it"])

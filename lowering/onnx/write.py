@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...ir.errors import UsageError
 from ...ir.graph import Graph, Module
-from ..manifest import Manifest, manifest_of
+from ..manifest import Manifest, manifest_of, manifest_path
 from .emit import Emitter
 
 ONNX_GRAPH, GRAPH_INITIALIZER, TENSOR_RAW = 7, 5, 9  # field numbers in onnx.proto
@@ -36,7 +36,7 @@ def write_module(module: Module, path: Path, precision: str, external_above: int
             first = next(iter(manifests.values()))
             if not single:
                 first.meta["graphs"] = {n: _without_graphs(m) for n, m in manifests.items()}
-            first.save(folder / f"{stem}.json")
+            first.save(folder / manifest_path(path).name)
             for file in sorted(folder.iterdir(), key=lambda f: f.suffix == ".json"):
                 written.append(path.parent / file.name)
                 file.replace(written[-1])

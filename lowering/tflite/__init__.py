@@ -23,11 +23,6 @@ class TFLite(Target):
             False,
             "use the fused LSTM kernel where it fits: faster, but it keeps its state between calls until reset",
         ),
-        Option(
-            "integer_io",
-            False,
-            "int8 inputs and outputs where the graph quantizes first what comes in and dequantizes last what goes out",
-        ),
     )
 
     @property

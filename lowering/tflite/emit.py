@@ -27,7 +27,6 @@ class Emitter(Body):
         self.scales = lambda name: graph.weights[name].array
         self.values: dict[int, T] = {}
         self.ports: tuple[dict[str, T], dict[str, T]] = ({}, {})
-        self.integer_ports: dict[str, Quant] = {}  # inputs and outputs of real values that the file has in int8
         self.resets = False  # whether the file keeps state that a caller must reset
         self._reals: dict[int, T] = {}
         self.shared: dict[tuple, object] = {}  # what several ops can use, such as a mask in additive form
@@ -56,37 +55,16 @@ class Emitter(Body):
         self.file.signature(self.key, self.graph, *names)
 
     def _input(self, v: Value, name: str) -> T:
-        stored = self._quantized_input(v) if self.options.get("integer_io") else None
-        if stored is not None:
-            t = self.tensor(name, "i8", v.type.sizes, stored[0].type.quant)
-            self.integer_ports[name] = stored[0].type.quant
-            self.values.update((id(s), t) for s in stored)
-        else:
-            t = self.tensor(name, v.type.dtype, v.type.sizes, v.type.quant)
+        t = self.tensor(name, v.type.dtype, v.type.sizes, v.type.quant)
         for axis, s in enumerate(t.sizes):
             if isinstance(s, Expr):
                 self.dims.setdefault(s, (t, axis))
         self.values[id(v)] = self.cast(t, STORED.get(t.dtype, t.dtype))
         return t
 
-    def _quantized_input(self, v: Value) -> list[Value] | None:
-        """What an input is quantized to, where all its readers do nothing else, and do it alike."""
-        made = [u.result for u in v.users if u.kind == "quantize" and u.result.type.dtype == "i8"]
-        alike = len({m.type.quant for m in made}) == 1 and len(made) == len(v.users)
-        return made if alike and all(o is not v for o in self.ir.outputs) else None
-
-    def _quantized_output(self, v: Value) -> T | None:
-        """What an output is dequantized from."""
-        if v.op is None or v.op.kind != "dequantize" or v.op.operands[0].known:
-            return None
-        return self.value(v.op.operands[0])
-
     def _output(self, v: Value, name: str, taken: set[int]) -> T:
         """The tensor of an output, copied where TFLite wants one of its own."""
         t = self.value(v)
-        stored = self._quantized_output(v) if self.options.get("integer_io") else None
-        if stored is not None:
-            self.integer_ports[name], t = stored.quant, stored
         if v.type.dtype in STORED:
             t = self.op("CAST", [t], v.type.dtype, t.sizes)
         elif t.index in taken or t.array is not None:

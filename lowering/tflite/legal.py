@@ -30,7 +30,7 @@ def _type(op: Op, v: Value) -> str | None:
     half = t.dtype == "f16" and op.kind == "cast" and v is op.operands[0] and v.known
     if t.dtype not in DTYPES and not half:
         return f"{t.dtype} values"
-    if t.dtype == "i8" and t.quant is None and not definition(op.kind).carries:
+    if t.dtype == "i8" and t.quant is None and not definition(op.kind).carries and op.kind != "cast":
         return "arithmetic on int8 without a scale"
     if t.quant is not None and t.dtype != "i8":
         return f"{t.dtype} with a scale (int8 only)"

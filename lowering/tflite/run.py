@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
-import struct
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from ...ir.errors import NumericalError, UsageError
-from ...ir.registry import quantized
 from ...ir.types import DTYPES
-from ..manifest import Manifest, Port
+from ..manifest import Manifest, Port, manifest_path
 from ..target import Session, needs
+from .messages import receive, send
 
 
 class TFLiteSession(Session):
@@ -27,9 +25,7 @@ class TFLiteSession(Session):
             raise UsageError("SC014", f"there is no file {path}")
         needs("ai_edge_litert.interpreter", "tflite") if not isolated else None
         self.path = path
-        self.manifest = Manifest.load(path.with_suffix(".json"))
-        # Ports that are int8 in the file and real values for the model: floats go in and come out here.
-        self.real = set(self.manifest.meta.get("real_ports", ()))
+        self.manifest = Manifest.load(manifest_path(path))
         self.engine = (Worker if isolated else Engine)(str(path), threads or os.cpu_count() or 1)
         self.reset()
 
@@ -38,10 +34,7 @@ class TFLiteSession(Session):
         for p in self.manifest.inputs:
             if p.name not in feeds:
                 raise UsageError("SC110", f"input {p.name} is missing ({self.path.name})")
-            array = np.asarray(feeds[p.name])
-            if p.name in self.real and array.dtype == np.float32:
-                array = quantized(array, "i8", *p.quant)
-            arrays[p.file_name] = checked(array, p)
+            arrays[p.file_name] = checked(np.asarray(feeds[p.name]), p)
         if len(feeds) != len(arrays):
             extra = sorted(set(feeds) - {p.name for p in self.manifest.inputs})
             raise UsageError("SC110", f"{self.path.name} has no input {', '.join(extra)}")
@@ -51,13 +44,7 @@ class TFLiteSession(Session):
         out = self.engine.run(arrays)
         for s in self.manifest.states:
             self.states[s.file_name] = out[s.output]
-        return {p.name: self._result(out[p.file_name], p) for p in self.manifest.outputs}
-
-    def _result(self, array: np.ndarray, p: Port) -> np.ndarray:
-        if p.name not in self.real:
-            return array
-        scale, zero = p.quant
-        return (array.astype(np.int32) - np.int32(zero)).astype(np.float32) * np.float32(scale)
+        return {p.name: out[p.file_name] for p in self.manifest.outputs}
 
     def reset(self) -> None:
         ports = self.manifest.states
@@ -187,23 +174,3 @@ class Worker:
         if getattr(self, "process", None) is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-
-
-def send(pipe, message) -> None:
-    """Write one message: its length, then its pickle."""
-    data = pickle.dumps(message, protocol=5)
-    pipe.write(struct.pack("<Q", len(data)))
-    pipe.write(data)
-    pipe.flush()
-
-
-def receive(pipe):
-    """Read one message; EOFError where the other side is gone."""
-    head = pipe.read(8)
-    if len(head) < 8:
-        raise EOFError
-    (size,) = struct.unpack("<Q", head)
-    data = pipe.read(size)
-    if len(data) < size:
-        raise EOFError
-    return pickle.loads(data)  # the worker is our own child

@@ -8,7 +8,8 @@ import sys
 
 def main() -> None:
     """Serve (method, arguments) from standard input; answer (ok, result) on standard output."""
-    from .run import Engine, receive, send
+    from .messages import receive, send
+    from .run import Engine
 
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever the runtime prints must not mix with the answers

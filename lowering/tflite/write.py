@@ -13,7 +13,7 @@ from ... import __version__
 from ...ir.errors import UsageError
 from ...ir.graph import Graph, Module
 from ...ir.weights import Weight
-from ..manifest import Manifest, manifest_of
+from ..manifest import Manifest, manifest_of, manifest_path
 from .body import Body
 from .emit import Emitter
 from .file import File
@@ -23,7 +23,7 @@ INITIAL = "initial_states"  # the signature that gives the states which start fr
 
 def write_module(module: Module, path: Path, precision: str, options: Mapping[str, object]) -> list[Path]:
     """Write `module` at `path`, a signature a graph, and its manifest beside; `UsageError` where that cannot be."""
-    beside = path.with_suffix(".json")
+    beside = manifest_path(path)
     file, emitters = build(module.graphs, options, module.meta.get("limits", {}))
     manifests = {n: manifest(e, path.name, precision, module.meta) for n, e in emitters.items()}
     first = next(iter(manifests.values()))
@@ -82,11 +82,6 @@ def manifest(emitter: Emitter, name: str, precision: str, meta: dict) -> Manifes
         state.file_name, state.output = f"state.{state.name}", f"state.{state.name}.out"
         if state.initial is None:
             made.notes.append(f"state {state.name} starts with what the signature {INITIAL} gives")
-    for p in (*made.inputs, *made.outputs):
-        if p.name in emitter.integer_ports:
-            quant = emitter.integer_ports[p.name]
-            p.dtype, p.quant = "i8", [quant.scale, quant.zero_point]
-            made.meta.setdefault("real_ports", []).append(p.name)
     if emitter.resets:
         made.reset = "reset_all_variables"
         made.notes.append("fused LSTM kernels keep their state: reset the variables before every call")
