@@ -69,6 +69,38 @@ def test_time_is_followed():
     assert module.meta["limits"] == {"T": [11, None]}
 
 
+def test_batches_of_padded_utterances():
+    """Batch and length both vary; lengths hide frames of a `nn.TransformerEncoder`."""
+    import torch
+    from torch import nn
+
+    class Padded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
+
+        def forward(self, x, lengths):
+            return self.encoder(x, src_key_padding_mask=torch.arange(x.shape[1])[None] >= lengths[:, None])
+
+    torch.manual_seed(0)
+    module, reference = capture_with_reference(Padded().eval(), ["x=f32[B,T,8]", "lengths=i64[B]"])
+    for batch, length in ((1, 9), (2, 40), (5, 17)):
+        random = np.random.default_rng(batch)
+        x = random.standard_normal((batch, length, 8), dtype=np.float32)
+        assert_equal(module, reference, {"x": x, "lengths": random.integers(1, length + 1, batch)})
+
+
+@pytest.mark.parametrize("name", ["conformer", "moonshine_encoder", "bilstm"])
+def test_batch_that_varies(name):
+    case = MODELS[name]()
+    ((input_name, sample),) = case.inputs.items()
+    batch = 1 if name == "bilstm" else 0
+    sizes = ["T" if i == case.time_axis else "B" if i == batch else str(s) for i, s in enumerate(sample.shape)]
+    module, reference = capture_with_reference(case.module, [f"{input_name}=f32[{','.join(sizes)}]"])
+    one = case.make_inputs(LENGTHS[name][-1])[input_name]
+    assert_equal(module, reference, {input_name: np.concatenate([one, -one, 0.5 * one], batch)})
+
+
 @pytest.mark.skipif(not DIGITS.exists(), reason="examples/digits/model.pt is trained separately")
 def test_digits():
     module, reference = capture_with_reference(DIGITS)

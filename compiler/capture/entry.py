@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,16 @@ from torch.utils import _pytree as pytree
 from ...ir.errors import CaptureError, IRError, UsageError
 from ...ir.graph import Module
 from . import importer
-from .export import argument_names, check_arguments, decomposed, evaluating, export_module, restore, try_forward
+from .export import (
+    argument_names,
+    check_arguments,
+    decomposed,
+    evaluating,
+    export_module,
+    restore,
+    time_axes,
+    try_forward,
+)
 from .ports import find_ports, user_inputs
 from .source import Source, open_source
 from .spec import InputSpec, parse_input_spec
@@ -71,8 +81,6 @@ def _exported(source: Source, inputs, time_axis) -> tuple[ExportedProgram, dict 
             axes |= {n: a for n, a in time_axis.items() if n in specs and a in specs[n].varying}
         return export_module(module, samples, None, varying), axes, {n: s.shape for n, s in specs.items()}
     samples = _named(module, inputs)
-    from .export import time_axes
-
     axes = time_axes(samples, time_axis)
     return export_module(module, samples, axes), axes, None
 
@@ -156,6 +164,7 @@ class Reference:
     """The original model on named arrays: `reference(feeds)` gives its outputs in the order of the graph's.
 
     Buffers that the model changes start from their captured values at every call.
+    PyTorch's fused transformer layers are off: they write zeros where a padding mask hides a frame.
     """
 
     def __init__(self, original: torch.nn.Module, program: ExportedProgram):
@@ -166,14 +175,14 @@ class Reference:
     def __call__(self, feeds: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
         leaves: Sequence = [torch.from_numpy(np.ascontiguousarray(feeds[n])) for n in self.names]
         args, kwargs = pytree.tree_unflatten(leaves, self.program.call_spec.in_spec)
-        if not isinstance(self.original, torch.nn.Module):
-            result = self.original(*args, **kwargs)
-        else:
-            try:
-                with evaluating_if_possible(self.original), torch.no_grad():
-                    result = self.original(*args, **kwargs)
-            finally:
-                restore(self.original, self.buffers)
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with _evaluating_if_possible(self.original), torch.no_grad():
+                result = self.original(*args, **kwargs)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+            restore(self.original, self.buffers)
         arrays: list[np.ndarray] = []
         for x in pytree.tree_leaves(result):
             if isinstance(x, torch.Tensor) and x.is_complex():
@@ -185,8 +194,6 @@ class Reference:
         return tuple(arrays)
 
 
-def evaluating_if_possible(module):
+def _evaluating_if_possible(module: torch.nn.Module) -> contextlib.AbstractContextManager:
     """Evaluation mode for a module of the user's; exported programs have theirs built in."""
-    import contextlib
-
     return contextlib.nullcontext() if "GraphModule" in type(module).__name__ else evaluating(module)
