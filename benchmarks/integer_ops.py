@@ -93,6 +93,11 @@ def _(g, b, x):
     return b.relu(b.conv(x, weight(g, SIZE, SIZE // 4, 9), weight(g, SIZE), pad=((4, 4),), groups=4))
 
 
+@layer("transposed conv 16, stride 8", 1, SIZE, FRAMES)
+def _(g, b, x):
+    return b.conv_transpose(x, weight(g, SIZE, SIZE // 2, 16), weight(g, SIZE // 2), stride=(8,), pad=((4, 4),))
+
+
 @layer("shallow conv 3×3, 1 → 256", 1, 1, 1000, 80)
 def _(g, b, x):
     two = {"stride": (2, 2), "dilation": (1, 1), "pad": ((0, 0), (0, 0))}
@@ -120,6 +125,7 @@ def _(g, b, x):
 ALL = "linear, conv, depthwise, grouped, shallow, matmul"
 ROW = 'quantize{mode="dynamic", kinds="linear", per="row", store="", keep="", least=0}'
 TENSOR = 'quantize{mode="dynamic", kinds="%s", store="", keep="", least=0}'
+STORED = 'quantize{mode="weights", store="%s", keep="", least=0}'
 STATIC = 'quantize{kinds="%s", outputs="%s", glue="%s", activations="%s", store="", keep="", least=0}'
 FORMS: dict[str, dict[str, tuple[str, ...]]] = {
     "onnx": {
@@ -127,7 +133,7 @@ FORMS: dict[str, dict[str, tuple[str, ...]]] = {
         "static u8": (STATIC % (ALL, "conv, depthwise, grouped, shallow", "", "u8"),),
         "static i8": (STATIC % (ALL, "conv, depthwise, grouped, shallow", "", "i8"),),
         "static, all 8 bits out": (STATIC % (ALL, ALL, "", "u8"),),
-        "weights alone": ('quantize{mode="weights", store="linear, conv, depthwise, lstm", keep="", least=0}',),
+        "weights alone": (STORED % "linear, conv, depthwise, grouped, conv_transpose, lstm",),
     },
     "tflite": {
         "dynamic": (ROW, TENSOR % "conv, shallow"),
@@ -138,7 +144,7 @@ FORMS: dict[str, dict[str, tuple[str, ...]]] = {
         "static, shallow in float": (
             "channels-last", STATIC % ("linear, conv, depthwise", "linear, conv, depthwise", "", "i8"), "integer",
         ),
-        "weights alone": ('quantize{mode="weights", store="lstm", keep="", least=0}',),
+        "weights alone": (STORED % "grouped, depthwise, conv_transpose, lstm",),
     },
 }  # fmt: skip
 

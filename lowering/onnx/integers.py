@@ -7,10 +7,11 @@ Times as fast as float, one layer with floats in and out, two threads (`benchmar
     linear 2048 → 256       4.0                4.1       0.4
     linear 256 → 256        2.7                3.0       0.7
     conv 3×3, 128 channels  2.0                2.0       0.8
-    conv 9 in 4 groups      3.3                0.9       -
+    conv 9 in 4 groups      3.3                0.9       1.0
     depthwise 31 over time  3.1                0.9       1.0
     depthwise 3×3           1.0                0.1       0.1
     shallow conv 3×3        0.9                0.6       -
+    transposed conv 16      -                  -         0.9
     attention products      1.1                -         -
     LSTM 256                -                  -         1.0
 
@@ -27,7 +28,7 @@ WRITES_8_BITS = ("conv", "depthwise", "grouped")
 # Without: DynamicQuantizeLinear and MatMulInteger.
 DYNAMIC = ("linear", "conv")
 # Weights kept in 8 bits, arithmetic in float: where that costs no time.
-STORE = ("gather", "lstm", "gru", "rnn")
+STORE = ("gather", "lstm", "gru", "rnn", "grouped")
 
 
 def compress(precision: str, calibrated: bool) -> tuple[str, ...]:
