@@ -132,7 +132,7 @@ def observe(
     samples = context.samples if samples is None else samples
     if not samples:
         raise UsageError(
-            "SC030",
+            "SC024",
             "static quantization needs samples to calibrate with",
             hints=["--calibrate DIR", "without samples, activations are quantized at run time: mode=\"dynamic\""],
         )  # fmt: skip
@@ -143,7 +143,7 @@ def observe(
             found[id(v)].add(array)
         except ValueError:
             where = [str(v.op.loc)] if v.op is not None else [f"input {v.name}"]
-            raise NumericalError("SC510", "a calibration sample gives NaN here", where=where) from None
+            raise NumericalError("SC512", "a calibration sample gives NaN here", where=where) from None
 
     inputs = [v for v in values if v.kind == "input"]
     results = [v for v in values if v.kind == "result"]

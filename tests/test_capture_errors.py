@@ -148,9 +148,9 @@ def test_infinite_mask_buffers_are_fine():
 def test_inputs_that_make_no_sense():
     model = nn.Linear(4, 3)
     for arguments, code in (
-        ((None,), "SC011"), (([X], 3), "SC012"), (([X], {"y": 1}), "SC012"), (({"x": X},), "SC014"),
-        (([X, X],), "SC014"), (([X[:, :1]],), "SC013"), ((["f32[1,T,4"],), "SC010"), ((["f99[1,T,4]"],), "SC010"),
-        ((["f32[1,T-1,4]"],), "SC010"), ((["a=f32[1,T,4]"],), "SC014"), ((["f32[1,T,4]", "f32[1]"],), "SC014"),
+        ((None,), "SC041"), (([X], 3), "SC042"), (([X], {"y": 1}), "SC042"), (({"x": X},), "SC044"),
+        (([X, X],), "SC044"), (([X[:, :1]],), "SC043"), ((["f32[1,T,4"],), "SC040"), ((["f99[1,T,4]"],), "SC040"),
+        ((["f32[1,T-1,4]"],), "SC040"), ((["a=f32[1,T,4]"],), "SC044"), ((["f32[1,T,4]", "f32[1]"],), "SC044"),
     ):  # fmt: skip
         with pytest.raises(UsageError) as error:
             capture(model, *arguments)

@@ -46,3 +46,14 @@ def test_pages_name_files_that_exist():
         ):
             if "relu-twice" not in name and "<" not in name:
                 assert (root / name).exists(), f"{page.name} names {name}"
+
+
+def test_every_code_has_one_row():
+    root = DOCS.parent
+    sources = [p for folder in ("ir", "passes", "lowering", "compiler") for p in (root / folder).rglob("*.py")]
+    used = {code for p in sources for code in re.findall(r"\bSC\d{3}\b", p.read_text())}
+    rows = re.findall(r"^\| (SC\d{3}) \|", (DOCS / "errors.md").read_text(), re.M)
+    assert len(rows) == len(set(rows)), "a code has two rows"
+    assert used == set(rows), (
+        f"not in the table: {sorted(used - set(rows))}; not in the source: {sorted(set(rows) - used)}"
+    )

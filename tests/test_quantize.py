@@ -141,7 +141,7 @@ def test_few_weights_do_not_pay(model):
 def test_static_without_samples_is_an_error(model):
     with pytest.raises(UsageError, match="samples") as error:
         applied(model, "quantize", samples=[])
-    assert error.value.code == "SC030" and error.value.hints
+    assert error.value.code == "SC024" and error.value.hints
 
 
 @pytest.mark.parametrize("text", ["mode='fast'", "method='best'", "kinds='linera'", "keep='first'", "per='column'"])

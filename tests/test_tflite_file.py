@@ -209,7 +209,7 @@ def test_wrong_inputs(tmp_path):
 def test_nothing_is_left_where_writing_fails(tmp_path, monkeypatch):
     with pytest.raises(UsageError) as error:
         target.emit(small(), tmp_path / "missing" / "m.tflite", "float32", {})
-    assert error.value.code == "SC020"
+    assert error.value.code == "SC060"
     before = b"what was there"
     (tmp_path / "m.tflite").write_bytes(before)
 

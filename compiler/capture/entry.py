@@ -69,7 +69,7 @@ def _exported(source: Source, inputs, time_axis) -> tuple[ExportedProgram, dict 
         source.notes.append("the model was in training mode; it was captured in evaluation mode")
     if inputs is None:
         raise UsageError(
-            "SC011",
+            "SC041",
             "the model does not say what its inputs are",
             hints=[f"--input {name}=f32[1,T,80], with its real type and sizes" for name in argument_names(module)[:1]],
         )
@@ -106,7 +106,7 @@ def _specs(module, inputs) -> dict[str, InputSpec] | None:
     specs = [parse_input_spec(x) if isinstance(x, str) else x for x in inputs]
     names = argument_names(module)
     if len(specs) > len(names) and any(s.name is None for s in specs):
-        raise UsageError("SC014", f"forward takes {', '.join(names)}; {len(specs)} inputs were given")
+        raise UsageError("SC044", f"forward takes {', '.join(names)}; {len(specs)} inputs were given")
     return {s.name or names[i]: s for i, s in enumerate(specs)}
 
 
@@ -117,7 +117,7 @@ def _named(module, inputs) -> dict[str, torch.Tensor]:
     if not isinstance(inputs, Mapping):
         names = argument_names(module)
         if len(inputs) > len(names):
-            raise UsageError("SC014", f"forward takes {', '.join(names)}; {len(inputs)} inputs were given")
+            raise UsageError("SC044", f"forward takes {', '.join(names)}; {len(inputs)} inputs were given")
         inputs = dict(zip(names, inputs))
     return {n: x if isinstance(x, torch.Tensor) else torch.from_numpy(np.asarray(x)) for n, x in inputs.items()}
 

@@ -44,7 +44,7 @@ def export_module(
         for axis in wanted:
             if samples[name].shape[axis] < 2:
                 raise UsageError(
-                    "SC013",
+                    "SC043",
                     f"the sample of input {name} is {samples[name].shape[axis]} long along axis {axis}",
                     hints=["give a sample of two frames or more, so that time can be told from a dimension of 1"],
                 )
@@ -61,13 +61,13 @@ def export_module(
 
 
 def time_axes(samples: Mapping[str, torch.Tensor], time_axis: int | Mapping[str, int] | None) -> dict[str, int]:
-    """The time axis by input name, checked against the samples. Raises `UsageError` SC012."""
+    """The time axis by input name, checked against the samples. Raises `UsageError` SC042."""
     if time_axis is None:
         return {}
     if isinstance(time_axis, int):
         if len(samples) != 1:
             raise UsageError(
-                "SC012",
+                "SC042",
                 f"time_axis={time_axis} says nothing about which of {', '.join(samples)} it belongs to",
                 hints=[f"time_axis={{{next(iter(samples))!r}: {time_axis}}}"],
             )
@@ -75,10 +75,10 @@ def time_axes(samples: Mapping[str, torch.Tensor], time_axis: int | Mapping[str,
     out = {}
     for name, axis in time_axis.items():
         if name not in samples:
-            raise UsageError("SC012", f"there is no input {name}; inputs: {', '.join(samples)}")
+            raise UsageError("SC042", f"there is no input {name}; inputs: {', '.join(samples)}")
         rank = samples[name].ndim
         if not -rank <= axis < rank:
-            raise UsageError("SC012", f"input {name} has {rank} dimensions: axis {axis} cannot be time")
+            raise UsageError("SC042", f"input {name} has {rank} dimensions: axis {axis} cannot be time")
         out[name] = axis % rank
     return out
 
@@ -94,7 +94,7 @@ def argument_names(module: torch.nn.Module) -> list[str]:
 
 
 def check_arguments(module: torch.nn.Module, samples: Mapping[str, torch.Tensor]) -> None:
-    """Raise `UsageError` SC014 where forward does not take the inputs by these names."""
+    """Raise `UsageError` SC044 where forward does not take the inputs by these names."""
     parameters = inspect.signature(module.forward).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
@@ -105,7 +105,7 @@ def check_arguments(module: torch.nn.Module, samples: Mapping[str, torch.Tensor]
     ]  # fmt: skip
     if unknown or missing:
         raise UsageError(
-            "SC014",
+            "SC044",
             f"forward takes {', '.join(parameters)}; given: {', '.join(samples) or 'nothing'}",
             hints=[f"--input {(missing or unknown)[0]}=f32[1,T,80], with its real type and sizes"],
         )

@@ -54,7 +54,7 @@ def open_source(model, weights=None, trust_pickle: bool = False) -> Source:
         )
     if weights is not None:
         if source.module is None:
-            raise UsageError("SC015", f"{model} has its weights inside: --weights goes with package.module:factory")
+            raise UsageError("SC045", f"{model} has its weights inside: --weights goes with package.module:factory")
         pickled.load_weights(source.module, Path(weights))
         source.digest = digest_of(Path(weights))
     return source

@@ -34,13 +34,13 @@ class InputSpec:
 
 
 def parse_input_spec(text: str) -> InputSpec:
-    """Read `name=f32[1,T,80]`; the name may be left out. Raises `UsageError` SC010."""
+    """Read `name=f32[1,T,80]`; the name may be left out. Raises `UsageError` SC040."""
     found = _SPEC.match(text)
     if not found:
-        raise UsageError("SC010", f"not an input: {text!r}", hints=["write it as name=f32[1,T,80]"])
+        raise UsageError("SC040", f"not an input: {text!r}", hints=["write it as name=f32[1,T,80]"])
     name, dtype, dims = found.groups()
     if dtype not in DTYPES:
-        raise UsageError("SC010", f"{text!r}: unknown element type {dtype}", hints=[f"one of {', '.join(DTYPES)}"])
+        raise UsageError("SC040", f"{text!r}: unknown element type {dtype}", hints=[f"one of {', '.join(DTYPES)}"])
     shape: list[int | str] = []
     for part in (p.strip() for p in dims.split(",")) if dims.strip() else ():
         if part.isdigit() and int(part) > 0:
@@ -48,5 +48,5 @@ def parse_input_spec(text: str) -> InputSpec:
         elif part.isidentifier():
             shape.append(part)
         else:
-            raise UsageError("SC010", f"{text!r}: {part!r} is not a size", hints=["a number, or a name such as T"])
+            raise UsageError("SC040", f"{text!r}: {part!r} is not a size", hints=["a number, or a name such as T"])
     return InputSpec(name, dtype, tuple(shape))

@@ -41,7 +41,7 @@ class OnnxTarget(Target):
 
         unknown = set(options) - {o.name for o in self.options}
         if unknown:
-            raise UsageError("SC013", f"the target onnx has no option {', '.join(sorted(unknown))}")
+            raise UsageError("SC065", f"the target onnx has no option {', '.join(sorted(unknown))}")
         for graph in module.graphs.values():
             self.check(graph)
         limit = int(options.get("external_above", EXTERNAL_ABOVE))

@@ -85,4 +85,4 @@ def find_manifest(path: Path) -> Manifest:
                 if data["artefact"] == path.name:
                     ports = {g: [Port(**p) for p in data[g]] for g in ("inputs", "outputs", "states")}
                     return Manifest(**{**data, **ports})
-    raise UsageError("SC062", f"there is no manifest beside {path}", hints=[f"keep {manifest_path(path).name} with it"])
+    raise UsageError("SC036", f"there is no manifest beside {path}", hints=[f"keep {manifest_path(path).name} with it"])

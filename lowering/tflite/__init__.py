@@ -47,7 +47,7 @@ class TFLite(Target):
 
         unknown = set(options) - {o.name for o in self.options}
         if unknown:
-            raise UsageError("SC013", f"the target tflite has no option {', '.join(sorted(unknown))}")
+            raise UsageError("SC065", f"the target tflite has no option {', '.join(sorted(unknown))}")
         for graph in module.graphs.values():
             self.check(graph)
         return write_module(module, Path(path), precision, options)

@@ -22,7 +22,7 @@ class TFLiteSession(Session):
 
     def __init__(self, path: Path, threads: int | None = None, isolated: bool = True):
         if not path.exists():
-            raise UsageError("SC014", f"there is no file {path}")
+            raise UsageError("SC010", f"there is no file {path}")
         needs("ai_edge_litert.interpreter", "tflite") if not isolated else None
         self.path = path
         self.manifest = Manifest.load(manifest_path(path))

@@ -37,7 +37,7 @@ def write_module(module: Module, path: Path, precision: str, options: Mapping[st
                 (folder / p.name).replace(p)
     except OSError as error:
         raise UsageError(
-            "SC020",
+            "SC060",
             f"cannot write {path}: {error.strerror or error}",
             hints=["choose another place with -o", "make room on the disk or change the permissions"],
         ) from None
