@@ -49,8 +49,8 @@ class Quantize(Pass):
     per: str = "tensor"
     activations: str = "i8"
     symmetric: bool = False
-    method: str = "mse"
-    percentile: float = 99.99
+    method: str = "percentile"
+    percentile: float = 99.999
 
     def __post_init__(self):
         for option, known in (("mode", MODES), ("method", METHODS), ("activations", ("i8", "u8")), ("per", PER)):

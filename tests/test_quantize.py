@@ -21,7 +21,7 @@ FORMS = {
     "static u8": ('quantize{mode="static", outputs="conv, depthwise", activations="u8"}',),
     "symmetric": ('quantize{mode="static", symmetric=True}',),
     "min-max": ('quantize{mode="static", method="min-max"}',),
-    "percentile": ('quantize{mode="static", method="percentile"}',),
+    "mse": ('quantize{mode="static", method="mse"}',),
     "integer": (
         'quantize{kinds="linear, conv, depthwise, shallow", outputs="linear, conv, depthwise, shallow", '
         'glue="mul, sigmoid"}',
