@@ -5,10 +5,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from quantized import applied, inputs, outputs, small_conformer
+from quantized import applied, inputs, outputs, small_conformer, weight
 from speechc.compiler.numerics import difference
-from speechc.ir.graph import Module
+from speechc.ir.expr import symbol
+from speechc.ir.graph import Builder, Loc, Module
+from speechc.ir.interpreter import run
 from speechc.ir.text import clone, parse_module, print_module
+from speechc.ir.types import Tensor
 from speechc.lowering.target import target
 from speechc.passes.base import Context, make
 
@@ -65,6 +68,24 @@ def test_onnxruntime_computes_in_integers(tmp_path, calibrated, fixed):
     convolutions = 2 if calibrated else 0  # without calibration conv2 is one more product, the depthwise one float
     assert integer == 5 + (not calibrated) and float_products == 1  # the last projection
     assert ran["QLinearConv"] == convolutions
+
+
+def test_onnxruntime_computes_matrices_in_integers(tmp_path):
+    """A product of two dimensions becomes a Gemm at every length."""
+    pytest.importorskip("onnxruntime")
+    module = Module()
+    g = module.graph("main")
+    x = g.input("x", Tensor("f32", (symbol("N"), 32)))
+    b = Builder(g, Loc("a"))
+    y = b.relu(b.linear(x, weight(g, "a", 64, 32), weight(g, "ab", 64)))
+    g.output(b.linear(b.add(y, y), weight(g, "b", 8, 64), weight(g, "bb", 8)), "y")
+    feeds = {"x": np.random.default_rng(0).standard_normal((9, 32), dtype=np.float32)}
+    made, _ = applied(module, *target("onnx").compress("int8", True), samples=[feeds])
+    target("onnx").emit(made, tmp_path / "m.onnx", "int8", {})
+    (y,) = target("onnx").load(tmp_path / "m.onnx").run(*feeds.values())
+    assert difference([y], run(made.main, feeds)).snr > SAME
+    ran = kernels(tmp_path / "m.onnx")
+    assert ran["QGemm"] == 1 and ran["Gemm"] + ran["MatMul"] == 1  # the last projection is float
 
 
 @pytest.mark.parametrize("calibrated", [True, False], ids=["static", "dynamic"])

@@ -14,12 +14,12 @@ LARGEST = 2**31 - 1
 def integer_bias(e, op: Op):
     """DequantizeLinear of an int32 bias where input and weights of `op` are on grids; else the bias as it is.
 
-    Its scale is that of the products, so nothing but a rounding is added. Where the shapes are fixed, onnxruntime turns
-    a product and its bias into one Gemm, which it runs in integers only if the bias is quantized too. Where they are
-    not, a product's bias is added in float: as int32 it would only make the file larger by the scales.
+    Its scale is that of the products, so nothing but a rounding is added. Where the shapes are fixed, and
+    for matrices, onnxruntime turns a product and its bias into one Gemm, which it runs in integers only if the bias is
+    quantized too. Elsewhere a product's bias is added in float: as int32 it would make the file larger by its scales.
     """
     x, w, b = op.operands[:3]
-    if op.kind == "linear" and not x.type.static:
+    if op.kind == "linear" and x.type.rank > 2 and not x.type.static:
         return b
     stored = weight_behind(w)
     on = x.op.operands[0].type.quant if x.op is not None and x.op.kind == "dequantize" else None
