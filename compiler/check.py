@@ -52,7 +52,11 @@ def prove(
         expected.append(reference(feed))
         for name, array in zip(names, expected[-1]):
             if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
-                raise NumericalError("SC501", f"the model gives NaN in output {name}", hints=["try another sample"])
+                raise NumericalError(
+                    "SC501",
+                    f"the model gives NaN in output {name}",
+                    hints=["another sample: --calibrate DIR, or inputs from Python"],
+                )
         meant.append(real_outputs(graph, interpret(graph, stored_feeds(graph, feed), initial_states(graph))))
     # A runtime holds the weights once or twice more: what was computed for the graph goes first.
     module.weights.release()

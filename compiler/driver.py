@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import time
@@ -13,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from ..ir.errors import UnsupportedError, UsageError
-from ..ir.graph import Module, Op
+from ..ir.graph import Loc, Module
 from ..ir.interpreter import run as interpret
 from ..ir.text import load as load_text
 from ..lowering.manifest import Manifest, manifest_path
-from ..lowering.target import Session
+from ..lowering.target import SUFFIXES, Session
 from ..lowering.target import target as find_target
-from ..passes.base import Context, Pass, make
+from ..passes.base import Context, Pass, make, registered
 from .audio import read_samples
 from .bisect import Culprit, bisect, smallest
 from .check import FLOAT32, Proof, prove
@@ -29,9 +30,12 @@ from .localise import first_divergence
 from .manager import Manager, Step
 from .plan import plan
 from .reduce import write_reproducer
-from .samples import Feeds, as_feeds, at_lengths, default_sizes, draw
+from .samples import Feeds, as_feeds, at_lengths, check_limits, default_sizes, draw
 
 Progress = Callable[[str], None]
+RUN_TIME_SCALES = (
+    "activations are quantized at run time, as no recordings were given; --calibrate DIR fixes their scales"
+)
 
 
 @dataclass
@@ -166,17 +170,18 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
     graph = next(iter(module.graphs.values()))
     final = output_path(settings, subject.name, target.suffix)
     samples = calibration_feeds(subject, settings)
-    feeds = [f for sample in (samples[:2] or [subject.sample]) for f in at_lengths(sample, graph, limits(module))]
+    feeds = [
+        f for sample in proof_samples(samples) or [subject.sample] for f in at_lengths(sample, graph, limits(module))
+    ]
     context = Context(Executor(), samples, settings.limit, trials=[subject.sample])
     steps = transform(subject, settings, context, planned(subject, settings, bool(samples)), progress)
     for g in module.graphs.values():
         target.check(g)
-    if settings.precision == "int8" and not any(_quantized(op) for g in module.graphs.values() for op in g.ops):
-        raise UnsupportedError(
-            "SC310",
-            f"nothing in this model runs in int8 on {target.name}",
-            hints=["leave --int8 out", "--dump-ir DIR writes remarks.txt, which says why for every layer"],
-        )
+    if settings.precision == "int8":
+        check_integers(module, target.name, context)
+        if not samples:
+            context.remark("note", "int8", RUN_TIME_SCALES, Loc(""))
+    module.meta["notes"] = [r.message for r in context.remarks if r.kind == "note"]
     with _workshop(final) as folder:
         progress(f"writing {final.name}")
         written = target.emit(module, folder / final.name, settings.precision, settings.options)
@@ -191,8 +196,22 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
     return Report(final, files, target.name, settings.precision, size, proof, steps, remarks, seconds)
 
 
-def _quantized(op: Op) -> bool:
-    return any(v is not None and v.type.quant is not None for v in (*op.operands, *op.results))
+def check_integers(module: Module, target: str, context: Context) -> None:
+    """Raise if an int8 compilation left every op in float, with the reasons that the quantizer gave."""
+    values = (v for g in module.graphs.values() for op in g.ops for v in (*op.operands, *op.results) if v is not None)
+    if any(v.type.quant is not None for v in values):
+        return
+    reasons = [f"{r.loc}: {r.message}" for r in context.remarks if r.kind == "missed" and "floating point" in r.message]
+    more = [f"and {len(reasons) - 8} more"] if len(reasons) > 8 else []
+    raise UnsupportedError(
+        "SC310", f"nothing in this model runs in int8 on {target}", [*reasons[:8], *more], ["leave --int8 out"]
+    )
+
+
+def proof_samples(samples: list[Feeds]) -> list[Feeds]:
+    """The shortest and the longest of the calibration samples."""
+    size = lambda feeds: sum(a.size for a in feeds.values())
+    return [min(samples, key=size), max(samples, key=size)] if len(samples) > 1 else samples
 
 
 def limits(module: Module) -> dict[str, list[int | None]]:
@@ -203,7 +222,15 @@ def limits(module: Module) -> dict[str, list[int | None]]:
 def transform(
     subject: Subject, settings: Settings, context: Context, passes: Iterable[Pass], progress: Progress
 ) -> list[Step]:
-    """Run the passes with the observers that the settings ask for."""
+    """Run the passes with the observers that the settings ask for. Raises `UsageError` SC017 for what it cannot do."""
+    for value, allowed, what in (
+        (settings.verify_each, ("types", "numeric"), "--verify-each"),
+        (settings.print_after or "all", ("all", "changed", *registered()), "--print-ir-after"),
+    ):
+        if value not in allowed:
+            raise UsageError("SC017", f"{what} {value}: one of {', '.join(allowed)}")
+    if settings.limit is not None and settings.limit < 0:
+        raise UsageError("SC017", f"--limit {settings.limit}: 0 or more rewrites")
     manager = Manager(context, settings.verify_each, subject.sample)
     manager.observers.append(lambda index, p, module, step: progress(f"pass {index} {p}"))
     if settings.print_after:
@@ -244,35 +271,52 @@ def calibration_feeds(subject: Subject, settings: Settings) -> list[Feeds]:
     feeds = [as_feeds(graph, sample) for sample in given]
     if not feeds:
         raise UsageError("SC035", "no calibration samples were given")
+    for number, sample in enumerate(feeds, 1):
+        check_limits(graph, sample, limits(subject.module), f"calibration sample {number}")
     return feeds
 
 
 def output_path(settings: Settings, name: str, suffix: str) -> Path:
     """Where the artefact goes: the file or folder asked for, or the current folder, under the model's name."""
     out = settings.output or Path.cwd()
-    path = out if out.suffix == suffix else out / f"{settings.name or name}{suffix}"
+    if out.suffix == suffix and not out.is_dir():
+        path = out
+    elif out.suffix in SUFFIXES and not out.is_dir():
+        raise UsageError("SC011", f"{out} is no name for a {suffix} file", hints=[f"-o {out.with_suffix(suffix)}"])
+    else:
+        path = out / f"{settings.name or name}{suffix}"
     folder = path.parent
+    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        if path.is_dir():
+            raise IsADirectoryError(None, "a folder has that name")
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise UsageError("SC011", f"cannot write to {folder} ({error.strerror or error})") from None
+        raise UsageError("SC011", f"cannot write {path} ({error.strerror or error})") from None
     return path
 
 
 class _workshop:
-    """A temporary folder beside the result: files are moved out of it only when they are proven."""
+    """A temporary folder beside the result: files are moved out of it only when they are proven.
+
+    A folder for the result that had to be made goes again where nothing was put into it.
+    """
 
     def __init__(self, final: Path):
         self.parent = final.parent
 
     def __enter__(self) -> Path:
+        self.made = [p for p in (self.parent, *self.parent.absolute().parents) if not p.exists()]
+        self.parent.mkdir(parents=True, exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(prefix=".speechc-", dir=self.parent))
         return self.folder
 
     def __exit__(self, *_) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in self.made:
+            with contextlib.suppress(OSError):  # it holds the result
+                folder.rmdir()
 
 
 def _deliver(written: list[Path], folder: Path) -> list[Path]:

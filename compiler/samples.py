@@ -69,6 +69,15 @@ def at_lengths(feeds: Feeds, graph: Graph, limits: Mapping[str, list[int | None]
     return [feeds, {v.name: _cut(feeds[v.name], [evaluate(d.size, other) for d in v.type.shape]) for v in graph.inputs}]
 
 
+def check_limits(graph: Graph, feeds: Feeds, limits: Mapping[str, list[int | None]], what: str) -> None:
+    """Raise `UsageError` where a size is outside the range that the capture found."""
+    for name, n in bind_sizes(graph, feeds).items():
+        least, most = limits.get(name, [1, None])
+        if n < (least or 1) or (most is not None and n > most):
+            wanted = f"{least} or more" if most is None else f"{least} to {most}"
+            raise UsageError("SC112", f"{what}: {name} is {n}, the model takes {wanted}")
+
+
 def _cut(array: np.ndarray, shape: list[int]) -> np.ndarray:
     for axis, n in enumerate(shape):
         if array.shape[axis] < n:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..ir.errors import NUMERICAL
 from ..ir.graph import Module
 from ..ir.text import load, print_module
 from ..passes.base import Remark, registered
@@ -181,7 +182,7 @@ def _kinds(module: Module) -> Counter:
 
 
 def culprit(result: tuple[Culprit, str] | None) -> None:
-    """What `--bisect` found: the rewrite as a difference of texts, and the command that shows it alone."""
+    """What `--bisect` found: the rewrite as a difference of texts, the command that shows it alone, exit status 5."""
     if result is None:
         out.print("every pass keeps what it declares")
         return
@@ -194,6 +195,7 @@ def culprit(result: tuple[Culprit, str] | None) -> None:
     )
     for line in changed:
         out.print(line, markup=False, soft_wrap=True)
+    sys.exit(NUMERICAL)
 
 
 def _first_line(doc: str | None) -> str:

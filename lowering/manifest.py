@@ -109,4 +109,5 @@ def manifest_of(graph: Graph, artefact: str, target: str, precision: str, meta: 
         tokens=meta.get("tokens"),
         source_hash=meta.get("source_hash", ""),
         limits=meta.get("limits", {}),
+        notes=list(meta.get("notes", [])),
     )

@@ -19,7 +19,7 @@ TARGETS: dict[str, str] = {  # name: module that holds `target`
     "onnx": "speechc.lowering.onnx",
     "tflite": "speechc.lowering.tflite",
 }
-ALIASES: dict[str, str] = {".onnx": "onnx", ".tflite": "tflite"}
+SUFFIXES = (".onnx", ".tflite", ".mlpackage", ".engine")  # names that mean a file, not a folder, after -o
 
 
 @dataclass(frozen=True)

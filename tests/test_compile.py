@@ -154,3 +154,39 @@ def test_loading_what_was_compiled(tmp_path):
     (tmp_path / "model.onnx.json").unlink()
     with pytest.raises(SpeechcError, match="manifest belongs"):
         speechc.load(tmp_path / "model.onnx")
+
+
+def test_int8_without_recordings_says_so(tmp_path):
+    status, out, _ = run(DIGITS / "model.pt", "--int8", "--json", "-o", "out", cwd=tmp_path)
+    assert status == 0
+    assert any("quantized at run time" in remark for remark in json.loads(out)["remarks"])
+    assert any("quantized at run time" in note for note in speechc.load(tmp_path / "out" / "model.onnx").manifest.notes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "word"),
+    [
+        (["-o", "other.tflite"], 2, "no name for a .onnx file"),
+        (["--print-ir-after", "nope"], 2, "nope"),
+        (["--limit", "-1"], 2, "--limit -1"),
+        (["--option", "colour=3", "-o", "new/deep"], 2, "colour"),
+    ],
+)
+def test_what_makes_no_sense_leaves_nothing(arguments, status, word, tmp_path):
+    found, _, err = run(DIGITS / "model.pt", "-q", *arguments, cwd=tmp_path)
+    assert found == status and word in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_recording_that_is_too_short(tmp_path):
+    (tmp_path / "short").mkdir()
+    np.save(tmp_path / "short" / "a.npy", np.zeros((1, 100), np.float32))
+    status, _, err = run(DIGITS / "model.pt", "-q", "--int8", "--calibrate", "short", cwd=tmp_path)
+    assert status == 2 and "calibration sample 1" in err and "640" in err
+
+
+def test_a_folder_may_have_a_suffix(tmp_path):
+    (tmp_path / "v1.onnx").mkdir()
+    status, _, err = run(DIGITS / "model.pt", "-q", "-o", "v1.onnx", cwd=tmp_path)
+    assert status == 0, err
+    assert sorted(p.name for p in (tmp_path / "v1.onnx").iterdir()) == ["model.onnx", "model.onnx.json"]
