@@ -204,6 +204,62 @@ def test_hostile_archive_runs_nothing(archive, tmp_path, name):
     assert "antigravity" not in sys.modules
 
 
+SIZE = ("graph_module", "graph", "tensor_values", "x", "sizes", 1, "as_expr", "expr_str")
+S0 = "Symbol('s0', positive=True, integer=True)"
+
+
+@pytest.mark.parametrize(
+    "size",
+    ["9**9**9**9", "Pow(9, Pow(9, Pow(9, 9)))", "Pow(9, 999999999)", f"PowByNatural(2, {S0})", "1 << 99999999999",
+     "LShift(1, 99999999999)", "FloatPow(9, 9e9)", "Pow(Pow(Pow(Pow(9, 8), 8), 8), 8)", "9" * 300, f"{S0} + " * 3000 + "1",
+     "-" * 200 + "1", "*".join(["9223372036854775807"] * 50), "Mul(" + ", ".join(["9223372036854775807"] * 50) + ")"],
+)  # fmt: skip
+def test_a_size_that_never_ends_is_refused(archive, tmp_path, size):
+    with pytest.raises(CaptureError) as error:
+        capture(doctored(archive, tmp_path, edited(SIZE, size)))
+    assert error.value.code == "SC403", error.value
+
+
+def test_sizes_that_exporters_write_pass():
+    from speechc.compiler.capture.archive_checks import check_expression
+
+    for size in (
+        S0, "4", f"Pow({S0}, Integer(2))", f"FloorDiv(Mul(Integer(80), {S0}), Integer(2))", "-1 + s0*s1", "s0**2",
+        f"Mul({S0}, Pow({S0}, Integer(-1)))", "9223372036854775807", f"Pow({S0}, Rational(1, 2))",
+    ):  # fmt: skip
+        check_expression(size)
+
+
+def squared(times: int):
+    """A change of the program's nodes: the first size is multiplied with itself, again and again."""
+
+    def node(i):
+        one = {"as_sym_int": {"as_name": f"n{i}"}} if i else {"as_int": 9}
+        return {
+            "target": "_operator.mul", "inputs": [{"name": n, "arg": one, "kind": 1} for n in "ab"],
+            "outputs": [{"as_sym_int": {"as_name": f"n{i + 1}"}}], "metadata": {}, "is_hop_single_tensor_return": None,
+        }  # fmt: skip
+
+    return edited(("graph_module", "graph", "nodes"), lambda nodes: [*map(node, range(times)), *nodes])
+
+
+def test_nodes_that_never_end_are_refused(archive, tmp_path):
+    with pytest.raises(CaptureError, match="without bound"):
+        capture(doctored(archive, tmp_path, squared(60)))
+
+
+@pytest.mark.parametrize("old", ['"name": "x"', '"torch.ops.aten.linear.default"'])
+def test_a_newline_behind_a_name_is_refused(archive, tmp_path, old):
+    def change(members):
+        program = members["models/model.json"]
+        assert old.encode() in program
+        members["models/model.json"] = program.replace(old.encode(), (old[:-1] + '\\n"').encode())
+
+    with pytest.raises(CaptureError) as error:
+        capture(doctored(archive, tmp_path, change))
+    assert error.value.code == "SC403"
+
+
 def test_hostile_old_archive_runs_nothing(tmp_path):
     mark = tmp_path / "ran"
     with zipfile.ZipFile(tmp_path / "old.pt2", "w") as file:

@@ -53,7 +53,7 @@ def read(path: Path) -> tuple[ExportedProgram, dict[str, Any]]:
 def _refused(path: Path, what: str) -> CaptureError:
     return CaptureError(
         "SC403",
-        f"{path} is refused: {what}; reading it could run any code",
+        f"{path} is refused: {what}; reading it could run any code, or run without end",
         hints=["export the model again: torch.export.save writes plain tensors for ordinary models"],
     )
 

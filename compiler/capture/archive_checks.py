@@ -8,17 +8,19 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from .growth import MAX_LENGTH, TooLarge, check_growth, check_nodes
+
 _NAME = r"[A-Za-z_]\w*"
 _TARGET = re.compile(
-    rf"torch\.ops\.(aten|prims|prim|speechc|higher_order)\.{_NAME}(\.{_NAME})?$"
-    rf"|_operator\.(add|sub|mul|floordiv|truediv|mod|pow|neg|pos|eq|ne|lt|le|gt|ge|and_|or_|not_|getitem|xor|lshift|rshift)$"
-    rf"|math\.(ceil|floor|trunc|sqrt|log2)$"
-    rf"|torch\.sym_(int|float|max|min|ite|not|sqrt|sum|fresh_size)$|torch\._sym_(sqrt|log2)$"
+    rf"torch\.ops\.(aten|prims|prim|speechc|higher_order)\.{_NAME}(\.{_NAME})?"
+    rf"|_operator\.(add|sub|mul|floordiv|truediv|mod|pow|neg|pos|eq|ne|lt|le|gt|ge|and_|or_|not_|getitem|xor|rshift)"
+    rf"|math\.(ceil|floor|trunc|sqrt|log2)"
+    rf"|torch\.sym_(int|float|max|min|ite|not|sqrt|sum|fresh_size)|torch\._sym_(sqrt|log2)"
 )
 _FUNCTIONS = {
     "Add", "Mul", "Pow", "Max", "Min", "Mod", "PythonMod", "FloorDiv", "CeilDiv", "CleanDiv", "ModularIndexing",
     "Where", "IntTrueDiv", "FloatTrueDiv", "TruncToInt", "FloorToInt", "CeilToInt", "RoundToInt", "ToFloat", "Identity",
-    "Abs", "PowByNatural", "FloatPow", "LShift", "RShift", "RoundDecimal", "TruncToFloat", "Eq", "Ne", "Lt", "Le", "Gt",
+    "Abs", "PowByNatural", "FloatPow", "RShift", "RoundDecimal", "TruncToFloat", "Eq", "Ne", "Lt", "Le", "Gt",
     "Ge", "And", "Or", "Not", "Piecewise", "floor", "ceiling", "Integer", "Rational", "Float", "Equality", "Unequality",
     "StrictLessThan", "LessThan", "StrictGreaterThan", "GreaterThan", "IsNonOverlappingAndDenseIndicator",
 }  # fmt: skip
@@ -26,7 +28,7 @@ _NODES = (
     ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Constant, ast.Name, ast.Load, ast.Tuple,
     ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.Call, ast.keyword,
 )  # fmt: skip
-_WORD = re.compile(r"[\w.\-]*$")  # names end up in Python source that torch generates
+_WORD = re.compile(r"[\w.\-]*")  # names end up in Python source that torch generates
 _TREES = {"builtins.tuple", "builtins.list", "builtins.dict", None}
 
 
@@ -59,6 +61,8 @@ def _plain(item: Any, key: str = "") -> Any:
             _check_word(name)
         return {name: _plain(value, name) for name, value in item.items()}
     if isinstance(item, list):
+        if key == "nodes":
+            _bounded(check_nodes, item, "a node of it")
         return [_plain(value, key) for value in item]
     if isinstance(item, str):
         _check_word(item)
@@ -66,12 +70,12 @@ def _plain(item: Any, key: str = "") -> Any:
 
 
 def _check_word(text: str) -> None:
-    if not _WORD.match(text):
+    if not _WORD.fullmatch(text):
         raise Refused(f"a name in it is not a name: {text[:80]!r}")
 
 
 def _target(text: str) -> str:
-    if not _TARGET.match(text):
+    if not _TARGET.fullmatch(text):
         raise Refused(f"it calls {text[:80]!r}, which is not an operator")
     return text
 
@@ -133,6 +137,8 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
 
 def check_expression(text: str) -> None:
     """Refuse anything but arithmetic on names, numbers and the functions of symbolic sizes (sympy evaluates it)."""
+    if len(text) > MAX_LENGTH:
+        raise Refused(f"a size is {len(text)} characters long")
     try:
         tree = ast.parse(text, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -149,6 +155,14 @@ def check_expression(text: str) -> None:
             plain = not node.id.startswith("_")
         if not plain:
             raise Refused(f"a size is not arithmetic: {text[:80]!r}")
+    _bounded(check_growth, tree, f"the size {text[:80]!r}")
+
+
+def _bounded(check: Callable[[Any], None], item: Any, what: str) -> None:
+    try:
+        check(item)
+    except TooLarge as error:
+        raise Refused(f"{what} could grow without bound ({error})") from None
 
 
 def _is_symbol(node: ast.AST) -> bool:
