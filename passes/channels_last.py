@@ -38,19 +38,24 @@ def _relaid(graph: Graph, op: Op, build) -> None:
     graph.erase(op)
 
 
+def _any_layout(op: Op) -> bool:
+    """Scales found at run time for each row belong to the rows of one layout."""
+    return op.attrs.get("dynamic") != "row"
+
+
 def window(b: Builder, op: Op, x: Value) -> Value:
     """A convolution or pool with its attribute turned."""
     return b.emit(op.kind, (x, *op.operands[1:]), {**op.attrs, "channel_last": True})
 
 
-window.applies = lambda op: not op.attrs["channel_last"]
+window.applies = lambda op: not op.attrs["channel_last"] and _any_layout(op)
 
 
 def batch_norm(b: Builder, op: Op, x: Value) -> Value:
     return b.emit(op.kind, (x, *op.operands[1:]), {**op.attrs, "axis": x.type.rank - 1})
 
 
-batch_norm.applies = lambda op: op.attrs["axis"] == 1 and op.result.type.rank > 2
+batch_norm.applies = lambda op: op.attrs["axis"] == 1 and op.result.type.rank > 2 and _any_layout(op)
 
 
 def group_norm(b: Builder, op: Op, x: Value) -> Value:
@@ -70,6 +75,6 @@ def group_norm(b: Builder, op: Op, x: Value) -> Value:
     return b.emit("add", (y, b.const(0, x.type.dtype)), extra) if extra else y
 
 
-group_norm.applies = lambda op: op.operands[0].type.quant is None
+group_norm.applies = lambda op: op.operands[0].type.quant is None and not op.attrs.get("dynamic")
 
 LAYOUTS = {**dict.fromkeys(WINDOWS, window), "batch_norm": batch_norm, "group_norm": group_norm}

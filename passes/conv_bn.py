@@ -6,7 +6,7 @@ import numpy as np
 
 from ..ir.types import Tensor
 from .base import Close
-from .rewrite import Rewrite
+from .rewrite import Rewrite, numbers
 
 
 class FuseConvBN(Rewrite):
@@ -25,8 +25,8 @@ class FuseConvBN(Rewrite):
         if bn.attrs["axis"] != channels:
             return m.no("normalises another axis than the channels")
         for v in (m.w, m.b, m.gamma, m.beta, m.mean, m.var):
-            if v is not None and not v.known:
-                return m.no("a weight is computed at run time", v)
+            if not numbers(v):
+                return m.no("a weight is computed at run time or quantized", v)
         return True
 
     def build(self, g, m):
@@ -66,8 +66,8 @@ class SplitBN(Rewrite):
         return p.batch_norm(x, gamma, beta, mean, var, name="bn")
 
     def check(self, m):
-        if not all(v.known for v in (m.gamma, m.beta, m.mean, m.var)):
-            return m.no("statistics are computed at run time")
+        if not all(map(numbers, (m.gamma, m.beta, m.mean, m.var))):
+            return m.no("statistics are computed at run time or quantized")
         return True
 
     def build(self, g, m):

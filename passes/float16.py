@@ -10,6 +10,7 @@ from .base import Context, Lossy, Pass
 from .calibrate import observe
 from .quantize_select import front_end, words
 from .quantize_weights import elements, weights_of
+from .rewrite import bare
 
 LARGEST = 65504.0  # of float16
 SMALLEST = 2.0**-14  # below it digits are lost one by one, down to 6e-8
@@ -56,8 +57,11 @@ class Float16(Pass):
 
 
 def _bound(op: Op) -> bool:
-    """Whether the element type of `op` is not to choose: states, and casts between floating-point types."""
-    return definition(op.kind).effect or op.kind == "read" or (op.kind == "cast" and op.operands[0].type.is_float)
+    """Whether the element type of `op` is not to choose: states, casts between floats, arithmetic in integers."""
+    if definition(op.kind).effect or op.kind == "read" or not bare(op, "then"):
+        return True
+    quantized = any(v is not None and v.type.quant is not None for v in op.operands)
+    return (op.kind == "cast" and op.operands[0].type.is_float) or (quantized and op.kind != "dequantize")
 
 
 class _Half:

@@ -18,7 +18,10 @@ class FoldPad(Rewrite):
 
     def match(self, p, x):
         return p.one_of(
-            ("conv", "avg_pool", "max_pool"), p.pad(x, name="pad", mode="constant", shared=True), name="window"
+            ("conv", "avg_pool", "max_pool"),
+            p.pad(x, name="pad", mode="constant", shared=True),
+            name="window",
+            bare=False,
         )
 
     def check(self, m):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .base import Close
-from .rewrite import Rewrite, number_of
+from .rewrite import Rewrite, number_of, numbers
 
 
 class FoldScale(Rewrite):
@@ -21,10 +21,8 @@ class FoldScale(Rewrite):
             return False
         if "div" in m.ops and number_of(m.c) == 0:
             return m.no("divides by zero")
-        if any(m["op"].attrs.get(k) for k in ("dynamic", "out", "then")):
-            return False
         for v in (m.w, m.b):
-            if v is not None and (not v.known or v.type.quant is not None):
+            if not numbers(v):
                 return m.no("a weight is computed at run time or quantized", v)
         return True
 

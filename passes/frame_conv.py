@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..ir.types import Tensor
 from .base import Close
-from .rewrite import Rewrite
+from .rewrite import Rewrite, numbers
 
 
 class FrameLinearToConv(Rewrite):
@@ -14,14 +14,14 @@ class FrameLinearToConv(Rewrite):
     name, stage, equal = "frame-linear-to-conv", "optimize", Close(rtol=1e-5)
 
     def match(self, p, x, w, b):
-        return p.linear(p.frame(x, name="frame"), w, b, name="linear")
+        return p.linear(p.frame(x, name="frame"), w, b)
 
     def check(self, m):
-        if not m.w.known:
-            return m.no("weights are computed at run time", m.w)
+        if not numbers(m.w):
+            return m.no("weights are computed at run time or quantized", m.w)
         if m.x.type.rank > 2:
             return m.no("more than one batch dimension in front of time")
-        return not m["linear"].attrs.get("dynamic")
+        return True
 
     def build(self, g, m):
         out, size = m.w.type.sizes

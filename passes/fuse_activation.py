@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..ir.registry import THEN
 from .base import Exact
-from .rewrite import Rewrite
+from .rewrite import Rewrite, bare
 
 
 class FuseActivation(Rewrite):
@@ -13,14 +13,14 @@ class FuseActivation(Rewrite):
     name, stage, equal = "fuse-activation", "legalize", Exact()
 
     def match(self, p):
-        inner = p.one_of(("linear", "conv", "conv_transpose", "add", "sub", "mul", "matmul"), name="op")
-        return p.one_of(tuple(THEN), inner, name="activation")
+        inner = ("linear", "conv", "conv_transpose", "add", "sub", "mul", "matmul")
+        return p.one_of(tuple(THEN), p.one_of(inner, name="op", bare=False), name="activation", bare=False)
 
     def check(self, m):
         attrs = m["op"].attrs
         if m["activation"].attrs.get("out") and (attrs.get("out") or attrs.get("dynamic")):
             return False
-        return not attrs.get("then") and not attrs.get("out")
+        return bare(m["op"], "dynamic") and bare(m["activation"], "out")
 
     def build(self, g, m):
         inner, activation = m["op"], m["activation"]

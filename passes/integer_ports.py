@@ -6,6 +6,7 @@ from ..ir.graph import Builder, Graph, Loc, Value
 from ..ir.types import Quant, Tensor
 from .base import Context, Lossy, Pass
 from .calibrate import grid, observe
+from .rewrite import bare
 
 
 class IntegerPorts(Pass):
@@ -35,7 +36,7 @@ def _own_grid(v: Value) -> Quant | None:
     if v.kind == "input":
         types = {op.result.type for op in v.users if op.kind == "quantize" and op.attrs["dtype"] == "i8"}
         return next(iter(types)).quant if len(types) == 1 else None
-    stored = v.op.operands[0].type if v.op.kind == "dequantize" else None
+    stored = v.op.operands[0].type if v.op.kind == "dequantize" and bare(v.op) else None
     return stored.quant if stored is not None and stored.dtype == "i8" else None
 
 
@@ -54,7 +55,7 @@ def _input(graph: Graph, old: Value, quant: Quant) -> None:
 
 
 def _output(graph: Graph, old: Value, quant: Quant) -> None:
-    if old.op.kind == "dequantize" and old.op.operands[0].type.quant == quant:
+    if old.op.kind == "dequantize" and bare(old.op) and old.op.operands[0].type.quant == quant:
         new = old.op.operands[0]
     else:
         builder = Builder(graph, old.op.loc.through(IntegerPorts.name))

@@ -7,6 +7,7 @@ import numpy as np
 from ..ir.graph import Builder, Graph, Op
 from ..ir.types import Tensor
 from .base import Close, Context, Pass
+from .rewrite import bare, numbers
 
 
 class MergeLinear(Pass):
@@ -32,8 +33,7 @@ class MergeLinear(Pass):
 
 def _plain(op: Op, x) -> bool:
     x_, w, b = op.operands
-    known = w.known and w.kind == "weight" and w.type.quant is None and (b is None or b.known)
-    return x_ is x and known and not (op.attrs.get("dynamic") or op.attrs.get("out") or op.attrs.get("then"))
+    return x_ is x and numbers(w) and numbers(b) and bare(op)
 
 
 def _merge(graph: Graph, readers: list[Op]) -> None:

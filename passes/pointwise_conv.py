@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..ir.types import Tensor
 from .base import Close
-from .rewrite import Rewrite
+from .rewrite import Rewrite, numbers
 
 
 class PointwiseConvToLinear(Rewrite):
@@ -25,7 +25,7 @@ class PointwiseConvToLinear(Rewrite):
             return False
         if any(s != 1 for s in conv["stride"]) or any(map(any, conv["pad"])):
             return m.no("one tap, but strided or padded")
-        return True if m.w.known else m.no("weights are computed at run time", m.w)
+        return True if numbers(m.w) else m.no("weights are computed at run time or quantized", m.w)
 
     def build(self, g, m):
         rank, (out, inputs) = m.x.type.rank, m.w.type.sizes[:2]

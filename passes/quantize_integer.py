@@ -8,6 +8,7 @@ from ..ir.types import LIMITS
 from .base import Context, Lossy, Pass
 from .quantize_select import words
 from .quantize_weights import weights_of
+from .rewrite import bare
 
 
 class Integer(Pass):
@@ -23,7 +24,7 @@ class Integer(Pass):
     def run(self, graph: Graph, context: Context) -> None:
         kinds = words(self.kinds)
         for op in graph.ops:
-            if op.kind not in kinds or op.attrs.get("dynamic") or definition(op.kind).carries or weights_of(op):
+            if op.kind not in kinds or not bare(op, "then") or definition(op.kind).carries or weights_of(op):
                 continue
             operands = [_stored(v) for v in op.operands]
             computed = [(s, v) for s, v in zip(operands, op.operands) if v is not None and not v.known]
@@ -42,13 +43,14 @@ class Integer(Pass):
 
 def _stored(v: Value | None) -> Value | None:
     """What `v` is dequantized from, or `v`."""
-    return v.op.operands[0] if v is not None and v.op is not None and v.op.kind == "dequantize" else v
+    plain = v is not None and v.op is not None and v.op.kind == "dequantize" and bare(v.op)
+    return v.op.operands[0] if plain else v
 
 
 def _quantizes(graph: Graph, op: Op) -> Op | None:
     """The quantize that alone reads `op`; a relu between them is done by a grid whose least code is 0."""
     reader = _only_reader(graph, op)
-    if reader is not None and reader.kind == "relu":
+    if reader is not None and reader.kind == "relu" and bare(reader):
         behind = _only_reader(graph, reader)
         clips = behind is not None and behind.kind == "quantize"
         reader = behind if clips and behind.attrs["zero_point"] == LIMITS[behind.attrs["dtype"]][0] else None

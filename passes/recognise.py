@@ -6,7 +6,7 @@ import math
 
 from ..ir.graph import Graph, Value
 from .base import Close, Context, Pass
-from .rewrite import Rewrite, drive, number_of
+from .rewrite import Rewrite, drive, number_of, numbers
 
 
 class Recognise(Pass):
@@ -165,10 +165,10 @@ class LinearBias(_Formula):
     """A matrix product with a weight, plus a vector of its outputs, is linear with a bias."""
 
     def match(self, p, x, w, b):
-        return p.add(p.linear(x, w, None, name="linear"), b)
+        return p.add(p.linear(x, w, None), b)
 
     def check(self, m):
-        return m.b.known and m.b.type.sizes == m.w.type.sizes[:1] and not m["linear"].attrs.get("dynamic")
+        return m.b.known and m.b.type.sizes == m.w.type.sizes[:1]
 
     def build(self, g, m):
         return g.linear(m.x, m.w, m.b)
@@ -182,7 +182,7 @@ class MatmulWeight(_Formula):
         return p.matmul(x, w)
 
     def check(self, m):
-        return m.w.known and m.w.type.rank == 2 and m.w.kind == "weight"
+        return numbers(m.w) and m.w.type.rank == 2
 
     def build(self, g, m):
         n = m.w.type.shape

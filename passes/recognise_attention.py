@@ -6,7 +6,7 @@ from ..ir.errors import IRError
 from ..ir.expr import same
 from ..ir.graph import Op, Value
 from .base import Close
-from .rewrite import Rewrite, number_of
+from .rewrite import Rewrite, bare, number_of
 from .simplify import inferred
 
 
@@ -77,8 +77,8 @@ def _take_apart(scores: Value) -> tuple[Value, Value, Value | None, float] | Non
 
 
 def _single(value: Value) -> Op | None:
-    """The op behind a value that has one reader."""
-    return value.op if value.op is not None and len(value.users) == 1 else None
+    """The op behind a value that has one reader, where it does no more than its kind says."""
+    return value.op if value.op is not None and len(value.users) == 1 and bare(value.op) else None
 
 
 def _leads_to_product(value: Value) -> bool:
@@ -92,7 +92,7 @@ def _leads_to_product(value: Value) -> bool:
 def _scaled(op: Op) -> tuple[Value | None, float]:
     """x and the number f of an op that computes x · f."""
     a, b = op.operands
-    if (n := number_of(b)) is not None:
+    if (n := number_of(b)) is not None and (n or op.kind == "mul"):
         return a, (n if op.kind == "mul" else 1 / n)
     if op.kind == "mul" and (n := number_of(a)) is not None:
         return b, n
@@ -100,7 +100,7 @@ def _scaled(op: Op) -> tuple[Value | None, float]:
 
 
 def _unscaled(value: Value) -> tuple[Value, float]:
-    if value.op is not None and value.op.kind in ("mul", "div"):
+    if value.op is not None and value.op.kind in ("mul", "div") and bare(value.op):
         inner, factor = _scaled(value.op)
         if inner is not None and inner.type == value.type:
             return inner, factor

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..ir.errors import IRError
 from ..ir.graph import Builder, Graph, Op, Value
+from ..ir.registry import COMMON
 from .base import Context, Pass
 
 COMMUTATIVE = {"add", "mul", "minimum", "maximum", "equal", "logical_and", "logical_or"}
@@ -32,25 +33,31 @@ class Var:
 
 
 class Node:
-    """Matches the result of an op of one of `kinds` whose operands match and which has the attributes given."""
+    """Matches the result of an op of one of `kinds` whose operands match and which has the attributes given.
 
-    def __init__(self, kinds: tuple[str, ...], operands: tuple, attrs: dict[str, Any], name: str | None, shared: bool):
+    An op that carries `then`, `out` or `dynamic` does more than its kind says: it matches only a node that gives that
+    attribute, or `bare=False`, whose `build` then has to keep them.
+    """
+
+    def __init__(self, kinds: tuple[str, ...], operands: tuple, name=None, shared=False, bare=True, **attrs):
         self.kinds, self.operands, self.attrs, self.name, self.shared = kinds, operands, attrs, name, shared
+        self.bare = bare
 
 
 class Pattern:
     """Builds patterns: `p.conv(x, w, b, name="conv", groups=1)`. Numbers match constants; left-out operands match all.
 
-    `p.one_of(("conv", "linear"), x, w)` matches several kinds. `shared=True` allows readers outside the pattern.
+    `p.one_of(("conv", "linear"), x, w)` matches several kinds. `shared=True` allows readers outside the pattern,
+    `bare=False` ops with `then`, `out` or `dynamic`.
     """
 
     def __getattr__(self, kind: str):
         if kind.startswith("__"):
             raise AttributeError(kind)
-        return lambda *operands, name=None, shared=False, **attrs: Node((kind,), operands, attrs, name, shared)
+        return lambda *operands, **options: Node((kind,), operands, **options)
 
-    def one_of(self, kinds, *operands, name=None, shared=False, **attrs) -> Node:
-        return Node(tuple(kinds), operands, attrs, name, shared)
+    def one_of(self, kinds, *operands, **options) -> Node:
+        return Node(tuple(kinds), operands, **options)
 
 
 class Match:
@@ -133,12 +140,15 @@ def drive(graph: Graph, rewrites: list[Rewrite], context: Context) -> None:
 def _apply(graph: Graph, rewrite: Rewrite, node: Node, root: Op, context: Context) -> list[Op] | None:
     """Try one rewrite at one op; the ops to look at again, or None."""
     m = find(graph, node, root, rewrite, context)
-    if m is None or rewrite.check(m) is False or not context.allow():
+    if m is None or rewrite.check(m) is False:
         return None
     before = root.prev
     builder = Builder(graph, root.loc.through(rewrite.name), before=root)
     new = rewrite.build(builder, m)
     old = root.result
+    if new.type != old.type and not m.no(f"the result would be {new.type}, not {old.type}") or not context.allow():
+        _take_back(graph, before, root)
+        return None
     if new is old:
         raise IRError(f"{rewrite.name} replaced an op by itself", where=[str(root.loc)])
     readers = list(old.users)
@@ -150,6 +160,12 @@ def _apply(graph: Graph, rewrite: Rewrite, node: Node, root: Op, context: Contex
         op = op.next
     _erase_dead(graph, root, touched)
     return touched
+
+
+def _take_back(graph: Graph, before: Op | None, root: Op) -> None:
+    """Erase what was built between `before` and `root`."""
+    while root.prev is not before:
+        graph.erase(root.prev)
 
 
 def _erase_dead(graph: Graph, op: Op, touched: list[Op]) -> None:
@@ -186,6 +202,8 @@ def find(graph: Graph, node: Node, root: Op, rewrite: Rewrite, context: Context)
 def _match_op(node: Node, op: Op, values: dict, ops: dict, inner: tuple) -> Iterator[tuple[dict, dict, tuple]]:
     if op.kind not in node.kinds or len(op.results) != 1 or any(op.attrs.get(k) != v for k, v in node.attrs.items()):
         return
+    if node.bare and not bare(op, *node.attrs):
+        return
     if len(node.operands) > len(op.operands):
         return
     inner = inner + ((op, node.shared),)
@@ -220,9 +238,19 @@ def _match_value(pattern, value: Value | None, values, ops, inner) -> Iterator[t
         yield values, ops, inner
 
 
+def bare(op: Op, *but: str) -> bool:
+    """Whether `op` does what its kind says and no more: it carries no `then`, `out` or `dynamic` (besides `but`)."""
+    return not any(op.attrs.get(name) for name in COMMON if name not in but)
+
+
+def numbers(value: Value | None) -> bool:
+    """Whether a weight can be computed with at compile time: known and not quantized, or left out."""
+    return value is None or (value.known and value.type.quant is None and value.type.is_float)
+
+
 def number_of(value: Value | None) -> float | None:
     """The number that `value` is everywhere, if it is a known scalar (or a known array of one element)."""
-    if value is None or not value.known or any(s != 1 for s in value.type.sizes):
+    if value is None or not value.known or value.type.quant is not None or any(s != 1 for s in value.type.sizes):
         return None
     return value.array.reshape(-1)[0].item()
 

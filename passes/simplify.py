@@ -63,7 +63,7 @@ class Neutral(_Part):
         return [p.add(x, 0), p.sub(x, 0), p.mul(x, 1), p.div(x, 1), p.pow(x, 1)]
 
     def check(self, m):
-        return m.root.result.type == m.x.type and not m.root.attrs.get("then")
+        return m.root.result.type == m.x.type
 
     def build(self, g, m):
         return m.x
@@ -122,11 +122,14 @@ class ExpandBeforeBroadcast(_Part):
     def match(self, p, x, y):
         expanded = p.expand(x, shared=True)
         kinds = ("add", "mul", "sub", "div", "minimum", "maximum", "less", "less_equal", "equal")
-        return [p.one_of(kinds, expanded, y, name="op"), p.one_of(kinds, y, expanded, name="op")]
+        options = {"name": "op", "bare": False}
+        return [p.one_of(kinds, expanded, y, **options), p.one_of(kinds, y, expanded, **options)]
 
     def check(self, m):
         expanded = next(v for v in m["op"].operands if v is not m.y)
         if m.x is m.y or expanded.op is None or expanded.op.kind != "expand":
+            return False
+        if m["op"].attrs.get("dynamic"):  # its scales are those of the expanded rows
             return False
         try:
             shape = broadcast(m.x.type.shape, m.y.type.shape)
@@ -144,7 +147,7 @@ class MaskNothing(_Part):
     """An attention mask that lets everything through is no mask."""
 
     def match(self, p, q, k, v, mask):
-        return p.attention(q, k, v, mask, name="attention")
+        return p.attention(q, k, v, mask, name="attention", bare=False)
 
     def check(self, m):
         if m.mask is None:

@@ -131,7 +131,7 @@ def _permute_weight(graph: Graph, op: Op, context: Context, name: str) -> list[O
 # -- sinking -------------------------------------------------------------------------------------------------------
 def _sink(graph: Graph, op: Op, context: Context, name: str) -> list[Op] | None:
     """op(transpose(x)) becomes transpose(op(x)), where that brings the transpose nearer to an inverse."""
-    if op.kind not in MOVES or len(op.results) != 1:
+    if op.kind not in MOVES or len(op.results) != 1 or op.attrs.get("dynamic") == "row":
         return None
     turns = [v for v in op.operands if _transposed(v)]
     if not turns:
