@@ -18,15 +18,21 @@ from .errors import IRError
 
 
 class Sym(NamedTuple):
+    """A named unknown size."""
+
     name: str
 
 
 class Div(NamedTuple):
+    """⌊of / by⌋."""
+
     of: Expr
     by: int
 
 
 class Extreme(NamedTuple):
+    """The smallest or the largest of several sizes."""
+
     kind: str  # "min" or "max"
     args: tuple  # of int or Expr, sorted by text
 
@@ -85,6 +91,7 @@ class Expr:
 
     @cached_property
     def text(self) -> str:
+        """The expression as `parse_size` reads it."""
         return _print(self)
 
     def __repr__(self) -> str:
@@ -128,10 +135,12 @@ def ceildiv(a: Size, by: int) -> Size:
 
 
 def minimum(*sizes: Size) -> Size:
+    """The smallest of several sizes."""
     return _extreme("min", min, sizes)
 
 
 def maximum(*sizes: Size) -> Size:
+    """The largest of several sizes."""
     return _extreme("max", max, sizes)
 
 

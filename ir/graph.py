@@ -91,6 +91,7 @@ class Op:
         return value
 
     def set_operand(self, index: int, value: Value | None) -> None:
+        """Read `value` as operand `index` from now on; uses follow."""
         old = self.operands[index]
         self.operands = self.operands[:index] + (value,) + self.operands[index + 1 :]
         if old is not None and all(o is not old for o in self.operands):
@@ -301,10 +302,12 @@ class Builder:
         self.graph.insert(op, self.before)
         return op.results[0] if len(op.results) == 1 else op.results
 
-    def const(self, number, dtype: str) -> Value:
+    def const(self, number: float | int | bool, dtype: str) -> Value:
+        """A literal scalar."""
         return self.graph.const(number, dtype)
 
     def weight(self, name: str, array: np.ndarray, dtype: str | None = None, quant=None) -> Value:
+        """A new weight of the graph that shares `array`."""
         return self.graph.weight(name, array, dtype, quant)
 
     def derived(self, name: str, recipe: str, type: Tensor, compute: Callable, *sources: Value) -> Value:

@@ -61,6 +61,7 @@ class OpDef:
         return function
 
     def signature(self) -> str:
+        """How the op is called: operands (`?`: may be left out), then attributes with their defaults."""
         names = [n + "?" * (n in self.optional) for n in self.operands]
         names += [f"*{self.variadic}"] if self.variadic else []
         attrs = [n if d is inspect.Parameter.empty else f"{n}={d!r}" for n, d in self.attrs.items()]

@@ -61,6 +61,7 @@ class Dim:
 
     @staticmethod
     def of(d: Dim | Size) -> Dim:
+        """A dimension as it is, or one of the given size."""
         return d if isinstance(d, Dim) else Dim(d if isinstance(d, Expr) else int(d))
 
     def __str__(self) -> str:
@@ -116,10 +117,12 @@ class Tensor:
 
     @property
     def rank(self) -> int:
+        """How many dimensions there are."""
         return len(self.shape)
 
     @property
     def sizes(self) -> tuple[Size, ...]:
+        """The size of every dimension."""
         return tuple(d.size for d in self.shape)
 
     @property
@@ -129,6 +132,7 @@ class Tensor:
 
     @property
     def is_float(self) -> bool:
+        """Whether the elements are floating point."""
         return self.dtype in FLOATS
 
     def with_(self, **changes) -> Tensor:

@@ -28,6 +28,7 @@ class Exact:
     """Every output bit for bit."""
 
     def allows(self, error: float) -> bool:
+        """Whether a relative error is within what is declared."""
         return error == 0
 
     def __str__(self) -> str:
@@ -41,6 +42,7 @@ class Close:
     rtol: float
 
     def allows(self, error: float) -> bool:
+        """Whether a relative error is within what is declared."""
         return error <= self.rtol
 
     def __str__(self) -> str:
@@ -52,6 +54,7 @@ class Streaming:
     """The outputs chunk by chunk, concatenated, are those of the whole; the signature changes."""
 
     def allows(self, error: float) -> bool:
+        """Whether a relative error is within what is declared."""
         return error <= 1e-10
 
     def __str__(self) -> str:
@@ -66,6 +69,7 @@ class Lossy:
     budget: float
 
     def allows(self, error: float) -> bool:
+        """Whether a relative error is within what is declared."""
         return True
 
     def __str__(self) -> str:
