@@ -101,7 +101,6 @@ def test_batch_that_varies(name):
     assert_equal(module, reference, {input_name: np.concatenate([one, -one, 0.5 * one], batch)})
 
 
-@pytest.mark.skipif(not DIGITS.exists(), reason="examples/digits/model.pt is trained separately")
 def test_digits():
     module, reference = capture_with_reference(DIGITS)
     verify(module)
