@@ -22,6 +22,8 @@ bench: $(VENV)/full
 	$(BIN)/python benchmarks/conformer.py
 	$(BIN)/python benchmarks/digits.py
 	$(BIN)/python benchmarks/compile_time.py
+	$(BIN)/python benchmarks/integer_ops.py
+	$(BIN)/python benchmarks/text.py
 
 # The command from an installed wheel, away from the source tree.
 wheel: $(VENV)/full
