@@ -91,6 +91,8 @@ def compile_(
     )
     with show.progress(quiet or as_json) as progress:
         progress(f"capturing {model}")
+        if model.endswith(".sir") and (inputs or time_axis):
+            raise UsageError("SC046", f"{model} describes its own inputs: leave --input and --time-axis out")
         subject = driver.read_subject(model, inputs, _axes(time_axis), weights, trust_pickle)
         if bisect:
             show.culprit(driver.find_culprit(subject, settings))

@@ -145,6 +145,35 @@ def test_a_description_that_is_no_type(folder):
     refused(speechc("models.bad:rank3", "--input", "x=float[1,80", cwd=folder), 2, "name=f32[1,T,80]")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--input", "x=f32[1,T,80]"],
+        ["--input", "y=f32[1,T]"],
+        ["--input", "x=f32[2,T]"],
+        ["--input", "x=f32[1,100]"],
+        ["--input", "x=i64[1,T]"],
+        ["--input", "x=f32[B,T]"],
+        ["--time-axis", "7"],
+        ["--time-axis", "0"],
+        ["--time-axis", "y=1"],
+        ["--time-axis", "x=0"],
+    ],
+)
+def test_what_an_archive_says_of_its_inputs_counts(folder, archive, arguments):
+    refused(speechc(archive, *arguments, cwd=folder), 2, arguments[1].partition("=")[0])
+
+
+def test_an_archive_described_as_it_is(archive, tmp_path):
+    for arguments in (["--input", "x=f32[1,T]"], ["--input", "f32[1,N]", "--time-axis", "x=1"]):
+        done = speechc(archive, *arguments, "--quiet", "-o", tmp_path / "out", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_time_axis_that_is_not_described_as_varying(folder):
+    refused(speechc("models.bad:sine", *SINE, "--time-axis", "7", cwd=folder), 2, "axis 7")
+
+
 def test_unknown_operators_are_listed_at_once(folder):
     done = speechc("models.bad:unknown_ops", "--input", "x=f32[1,T,4]", cwd=folder)
     refused(done, 3, "bessel_j0", "inner", "zeta")

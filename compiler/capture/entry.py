@@ -24,6 +24,7 @@ from .export import (
     time_axes,
     try_forward,
 )
+from .fitting import archive_axes, check_specs
 from .ports import find_ports, user_inputs
 from .source import Source, open_source
 from .spec import InputSpec, parse_input_spec
@@ -63,7 +64,7 @@ def operators(model, inputs, time_axis, weights, trust_pickle) -> list[importer.
 def _exported(source: Source, inputs, time_axis) -> tuple[ExportedProgram, dict | None, dict | None]:
     """The functional program, the time axis by input (None: find out), the user's names of sizes by input."""
     if source.program is not None:
-        return decomposed(source.program), _program_axes(source, time_axis), None
+        return _of_archive(source, inputs, time_axis)
     module = source.module
     if any(m.training for m in module.modules()):
         source.notes.append("the model was in training mode; it was captured in evaluation mode")
@@ -73,27 +74,53 @@ def _exported(source: Source, inputs, time_axis) -> tuple[ExportedProgram, dict 
             "the model does not say what its inputs are",
             hints=[f"--input {name}=f32[1,T,80], with its real type and sizes" for name in argument_names(module)[:1]],
         )
-    specs = _specs(module, inputs)
+    specs = _specs(argument_names(module), inputs)
     if specs is not None:
         samples, varying = _sampled(module, specs), {n: list(s.varying) for n, s in specs.items()}
         axes = {n: s.time_axis for n, s in specs.items() if s.time_axis is not None}
-        if isinstance(time_axis, Mapping):
-            axes |= {n: a for n, a in time_axis.items() if n in specs and a in specs[n].varying}
+        axes |= _said_axes(specs, time_axis)
         return export_module(module, samples, None, varying), axes, {n: s.shape for n, s in specs.items()}
     samples = _named(module, inputs)
     axes = time_axes(samples, time_axis)
     return export_module(module, samples, axes), axes, None
 
 
-def _program_axes(source: Source, time_axis) -> dict[str, int] | None:
-    """The time axes of an exported program: what the caller says by name, what the archive says, else None."""
-    said = time_axis if isinstance(time_axis, Mapping) else source.about.get("time_axis")
+def _said_axes(specs: Mapping[str, InputSpec], time_axis) -> dict[str, int]:
+    """The time axes that the caller names beside descriptions (1 is what is meant by saying nothing), checked."""
+    if not isinstance(time_axis, Mapping):
+        if time_axis in (None, 1) or any(time_axis in s.varying for s in specs.values()):
+            return {}
+        time_axis = dict.fromkeys(list(specs)[:1], time_axis)
+    for name, axis in time_axis.items():
+        if name not in specs or axis not in specs[name].varying:
+            raise UsageError(
+                "SC042", f"axis {axis} of input {name} cannot be time: it is not described as one that varies",
+                hints=["write a name such as T for the size of that axis"],
+            )  # fmt: skip
+    return dict(time_axis)
+
+
+def _of_archive(source: Source, inputs, time_axis) -> tuple[ExportedProgram, dict | None, dict | None]:
+    """An exported program's own inputs, where the caller describes them at all checked against what he says."""
+    axes = archive_axes(source.program, time_axis)
+    specs = _specs(list(user_inputs(source.program)), inputs) if inputs is not None else None
+    if not specs:
+        return decomposed(source.program), _program_axes(source) if axes is None else axes, None
+    check_specs(source.program, specs)
+    if axes is None:
+        axes = {n: s.time_axis for n, s in specs.items() if s.time_axis is not None} or _program_axes(source)
+    return decomposed(source.program), axes, {n: s.shape for n, s in specs.items()}
+
+
+def _program_axes(source: Source) -> dict[str, int] | None:
+    """The time axes of an exported program that the archive names, else None."""
+    said = source.about.get("time_axis")
     if isinstance(said, int):
         return {name: said for name in user_inputs(source.program)}
     return dict(said) if isinstance(said, Mapping) else None
 
 
-def _specs(module, inputs) -> dict[str, InputSpec] | None:
+def _specs(names: list[str], inputs) -> dict[str, InputSpec] | None:
     """Descriptions by name, if the inputs are descriptions."""
     if isinstance(inputs, (str, InputSpec)):
         inputs = [inputs]
@@ -104,7 +131,6 @@ def _specs(module, inputs) -> dict[str, InputSpec] | None:
     if not all(isinstance(x, (str, InputSpec)) for x in inputs):
         return None
     specs = [parse_input_spec(x) if isinstance(x, str) else x for x in inputs]
-    names = argument_names(module)
     if len(specs) > len(names) and any(s.name is None for s in specs):
         raise UsageError("SC044", f"forward takes {', '.join(names)}; {len(specs)} inputs were given")
     return {s.name or names[i]: s for i, s in enumerate(specs)}
