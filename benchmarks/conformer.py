@@ -3,14 +3,16 @@
 python benchmarks/conformer.py [--threads 2] [--blocks 5]
 
 Random weights, so only speed, size and distance from float are measured. Peers: eager PyTorch, `torch.onnx.export` on
-onnxruntime, and `onnxruntime.quantization` (dynamic and static) on the exporter's file. Calibration: four random
-samples of 4 s, the same for all.
+onnxruntime, `onnxruntime.quantization` (dynamic and static) on the exporter's file, and onnx2tf from our ONNX file with
+ai-edge-quantizer behind it. Calibration: four random samples of 4 s, the same for all.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -118,6 +120,41 @@ def ours(model: torch.nn.Module, folder: Path, threads: int) -> dict[str, tuple[
     return made
 
 
+def second_route(onnx: Path, folder: Path, threads: int) -> dict[str, tuple[Path, Callable]]:
+    """onnx2tf from our ONNX file, at this one length, and what ai-edge-quantizer makes of that."""
+    import onnx as onnx_package
+    from ai_edge_quantizer import quantizer, recipe
+
+    model, fixed = onnx_package.load(onnx), folder / "fixed.onnx"
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = FRAMES
+    for v in (*model.graph.output, *model.graph.value_info):
+        v.type.tensor_type.ClearField("shape")
+    onnx_package.save(onnx_package.shape_inference.infer_shapes(model), fixed)
+    command = [sys.executable, "-m", "onnx2tf", "-i", str(fixed), "-o", str(folder / "peer"), "-n", "-kat", "features"]
+    subprocess.run(command, check=True, capture_output=True)
+    (plain,) = (folder / "peer").glob("*float32.tflite")
+    eight = quantizer.Quantizer(str(plain))
+    eight.load_quantization_recipe(recipe.dynamic_wi8_afp32())
+    eight.quantize().export_model(str(folder / "peer-int8.tflite"), overwrite=True)
+    made = {"onnx2tf float32, from our ONNX": plain, "  + ai-edge-quantizer, dynamic": folder / "peer-int8.tflite"}
+    return {form: (path, tflite_run(path, threads)) for form, path in made.items()}
+
+
+def tflite_run(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=threads)
+    interpreter.allocate_tensors()
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def run(x: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(taken["index"], x.reshape(taken["shape"]))
+        interpreter.invoke()
+        return interpreter.get_tensor(given["index"]).reshape(x.shape[0], -1, given["shape"][-1])
+
+    return run
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
@@ -137,6 +174,9 @@ def main() -> None:
             paths[form], runs[form] = path, onnx_run(path, given.threads)
         for form, (path, run) in ours(model, folder, given.threads).items():
             paths[form], runs[form] = path, run
+        if importlib.util.find_spec("onnx2tf") is not None:
+            for form, (path, run) in second_route(paths["speechc onnx float32"], folder, given.threads).items():
+                paths[form], runs[form] = path, run
         expected = [runs["PyTorch, eager"](x)]
         times = side_by_side({form: lambda r=run: r(x) for form, run in runs.items()}, blocks=given.blocks)
         table = Table(
@@ -144,7 +184,7 @@ def main() -> None:
         )
         own = "PyTorch, eager"
         for form, run in runs.items():
-            if form == "torch.onnx.export" or form.endswith("float32"):
+            if form == "torch.onnx.export" or "float32" in form:
                 own = form
             found = difference([run(x)], expected)
             size = f"{paths[form].stat().st_size / 1e6:.1f}" if paths[form] else "-"
