@@ -12,6 +12,7 @@ import typer
 
 from .. import __version__
 from ..ir.errors import INTERNAL, SpeechcError, UsageError
+from .streams import diverted, ended_cleanly
 
 app = typer.Typer(
     add_completion=False,
@@ -74,6 +75,8 @@ def compile_(
 
     if int8 and fp16:
         raise UsageError("SC014", "--int8 and --fp16 exclude each other")
+    if bisect and as_json:
+        raise UsageError("SC017", "--json prints the result of a compilation; --bisect makes none")
     settings = driver.Settings(
         target=target,
         precision="int8" if int8 else "float16" if fp16 else "float32",
@@ -89,16 +92,16 @@ def compile_(
         limit=limit,
         sample_rate=sample_rate,
     )
-    with show.progress(quiet or as_json) as progress:
+    with diverted(), show.progress(quiet or as_json) as progress:
         progress(f"capturing {model}")
         if model.endswith(".sir") and (inputs or time_axis):
             raise UsageError("SC046", f"{model} describes its own inputs: leave --input and --time-axis out")
         subject = driver.read_subject(model, inputs, _axes(time_axis), weights, trust_pickle)
-        if bisect:
-            show.culprit(driver.find_culprit(subject, settings))
-            return
-        report = driver.build(subject, settings, progress)
-    if as_json:
+        found = driver.find_culprit(subject, settings) if bisect else None
+        report = None if bisect else driver.build(subject, settings, progress)
+    if report is None:
+        show.culprit(found)
+    elif as_json:
         print(json.dumps(report.as_dict()))
     elif not quiet:
         show.report(report)
@@ -165,7 +168,9 @@ def ops(
         return
     from .capture import used_operators
 
-    show.operators(used_operators(used, inputs, time_axis=_axes(time_axis), weights=weights, trust_pickle=trust_pickle))
+    with diverted():
+        found = used_operators(used, inputs, time_axis=_axes(time_axis), weights=weights, trust_pickle=trust_pickle)
+    show.operators(found)
 
 
 @app.command()
@@ -236,7 +241,8 @@ def main(arguments: list[str] | None = None) -> None:
     elif first is not None and first not in commands and not {"-h", "--help"} & set(given):
         given = ["compile", *given]
     try:
-        app(given, prog_name="speechc", standalone_mode=True)
+        with ended_cleanly():
+            app(given, prog_name="speechc", standalone_mode=True)
     except SpeechcError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

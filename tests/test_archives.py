@@ -212,7 +212,8 @@ S0 = "Symbol('s0', positive=True, integer=True)"
     "size",
     ["9**9**9**9", "Pow(9, Pow(9, Pow(9, 9)))", "Pow(9, 999999999)", f"PowByNatural(2, {S0})", "1 << 99999999999",
      "LShift(1, 99999999999)", "FloatPow(9, 9e9)", "Pow(Pow(Pow(Pow(9, 8), 8), 8), 8)", "9" * 300,
-     f"{S0} + " * 3000 + "1", "-" * 200 + "1", "*".join(["9223372036854775807"] * 50), f"Mul({', '.join(['9223372036854775807'] * 50)})"],
+     f"{S0} + " * 3000 + "1", "-" * 200 + "1", "*".join(["9223372036854775807"] * 50),
+     f"Mul({', '.join(['9223372036854775807'] * 50)})"],
 )  # fmt: skip
 def test_a_size_that_never_ends_is_refused(archive, tmp_path, size):
     with pytest.raises(CaptureError) as error:
