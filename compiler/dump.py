@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
+from ..ir.files import write_text
 from ..ir.graph import Module
 from ..ir.text import print_module, save
 from ..passes.base import Context, Pass
@@ -44,5 +45,5 @@ class DumpDir:
     def finish(self, context: Context) -> None:
         """Weights of all steps in one file, `remarks.txt` and `timings.json`; also after a failure."""
         self.module.weights.save(self.folder / WEIGHTS)
-        (self.folder / "remarks.txt").write_text("".join(f"{r}\n" for r in context.remarks))
-        (self.folder / "timings.json").write_text(json.dumps([asdict(s) for s in self.steps], indent=1, default=str))
+        write_text(self.folder / "remarks.txt", "".join(f"{r}\n" for r in context.remarks))
+        write_text(self.folder / "timings.json", json.dumps([asdict(s) for s in self.steps], indent=1, default=str))

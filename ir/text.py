@@ -9,32 +9,32 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .errors import IRError
+from .errors import IRError, UsageError
 from .expr import from_ast
+from .files import replacing, write_text
 from .graph import Graph, Loc, Module, Op, Value
 from .registry import definition
 from .types import DTYPES, parse_type, split_commas
-from .weights import Weight, Weights
+from .weights import Weight, Weights, digest_of
 
 VERSION = 1
 
 
 # -- printing ------------------------------------------------------------------------------------------------------
-def print_module(module: Module) -> str:
-    """A module as text: version, facts, graphs."""
+def print_module(module: Module, contents: bool = False) -> str:
+    """A module as text: version, facts, graphs; with `contents`, every weight by the hash of its values."""
     parts = [f"speechc {VERSION}"]
     if module.meta:
         parts.append("meta " + json.dumps(module.meta, sort_keys=True, default=str))
-    return "\n".join(parts + [print_graph(g) for g in module.graphs.values()]) + "\n"
+    return "\n".join(parts + [print_graph(g, contents) for g in module.graphs.values()]) + "\n"
 
 
-def print_graph(graph: Graph) -> str:
-    """One graph as text."""
+def print_graph(graph: Graph, contents: bool = False) -> str:
+    """One graph as text; `contents` as for a module."""
     inputs = ", ".join(f"%{v.name}: {v.type}" for v in graph.inputs)
     lines = [f"graph {graph.name}({inputs}) {{"]
     for v in graph.used_weights().values():
-        digest = v.payload.digest if v.payload.known or v.payload._digest else "?"
-        lines.append(f"  weight ${v.name}: {v.type} #{digest}")
+        lines.append(f"  weight ${v.name}: {v.type} #{_digest(v.payload, contents)}")
     for v in graph.states.values():
         initial = v.payload.initial
         lines.append(f"  state @{v.name}: {v.type} = {'$' + initial.name if hasattr(initial, 'name') else initial}")
@@ -45,6 +45,12 @@ def print_graph(graph: Graph) -> str:
     lines.append(f"  return {', '.join(outs)}".rstrip())
     lines.append("}")
     return "\n".join(lines)
+
+
+def _digest(weight: Weight, contents: bool) -> str:
+    if contents and weight.known:
+        return digest_of(weight.array)
+    return weight.digest if weight.known or weight._digest else "?"
 
 
 def print_op(op: Op) -> str:
@@ -105,6 +111,18 @@ def _attr(v: Any) -> str:
 _HEAD = re.compile(r"graph (\w[\w.-]*)\((.*)\) \{$")
 _NAMED = re.compile(r"(\S+): (.*?)$")
 _LITERAL = re.compile(rf"({'|'.join(DTYPES)})\((.*)\)$")
+_WEIGHT = re.compile(r"(\S+): (.*) #(\?|~?[0-9a-f]+)")
+# What wrong text raises in the small parsers and type rules below, which take it for right.
+_MALFORMED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 _LOC = re.compile(r'"((?:[^"\\]|\\.)*)"(?: (?!<-)(\S+) (\S+))?(?: <- (.*))?$')
 
 
@@ -130,6 +148,10 @@ def parse_module(text: str, weights: Weights | None = None) -> Module:
         except IRError as error:
             error.where.append(f"line {number}")
             raise
+        except _MALFORMED as error:
+            raise IRError(f"malformed ({error}): {line[:80]!r}", [f"line {number}"]) from error
+    if graph is not None:
+        raise IRError(f"graph {graph.name} has no end")
     return module
 
 
@@ -146,8 +168,10 @@ def _parse_head(module: Module, line: str) -> Graph:
 
 def _parse_line(graph: Graph, values: dict[str, Value], line: str) -> None:
     if line.startswith("weight $"):
-        body, _, digest = line[8:].rpartition(" #")
-        name, type_text = _NAMED.match(body).groups()
+        found = _WEIGHT.fullmatch(line[8:])
+        if not found:
+            raise IRError(f"not a weight (name: type #digest, or #? for any): {line[:80]!r}")
+        name, type_text, digest = found.groups()
         graph.weights.declare(name, parse_type(type_text), None if digest == "?" else digest)
     elif line.startswith("state @"):
         body, _, initial = line[7:].rpartition(" = ")
@@ -276,21 +300,32 @@ def _reread(module: Module, text: str, convert) -> Module:
 
 # -- files ---------------------------------------------------------------------------------------------------------
 def save(module: Module, path: Path | str, weights: bool = True) -> None:
-    """Write `x.sir`, and its weights to `x.safetensors` beside it."""
+    """Write `x.sir`, and its weights to `x.safetensors` beside it; each whole or not at all. Raises OSError."""
     path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(print_module(module))
-    if weights and len(module.weights):
-        used = set().union(*(g.used_weights() for g in module.graphs.values()))
-        module.weights.drop_unused(used)
+    if not weights or not len(module.weights):
+        return write_text(path, print_module(module))
+    module.weights.drop_unused(set().union(*(g.used_weights() for g in module.graphs.values())))
+    with replacing(path) as temporary:
+        temporary.write_text(print_module(module, contents=True), encoding="utf-8")
         module.weights.save(path.with_suffix(".safetensors"))
-    temporary.replace(path)
 
 
 def load(path: Path | str) -> Module:
-    """Read `x.sir`, and the weights beside it: `x.safetensors`, or `weights.safetensors` for a folder of dumps."""
+    """Read `x.sir`, and the weights beside it: `x.safetensors`, or `weights.safetensors` for a folder of dumps.
+
+    Raises `UsageError` for a file that is not text (SC108) or that is malformed (with the code and line of the fault).
+    """
     path = Path(path)
-    module = parse_module(path.read_text())
+    try:
+        module = parse_module(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise UsageError("SC108", f"{path} is not the text of a graph", hints=["give a .sir file"]) from None
+    except IRError as error:
+        raise UsageError(
+            error.code, error.message, [f"{path}: {w}" for w in error.where or ["the end"]], error.hints
+        ) from None
+    if not module.graphs:
+        raise UsageError("SC108", f"{path} holds no graph")
     for beside in (path.with_suffix(".safetensors"), path.with_name("weights.safetensors")):
         if beside.exists():
             module.weights.attach(beside)

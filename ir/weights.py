@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from .errors import IRError
+from .errors import IRError, UsageError
+from .files import replacing
 from .types import DTYPES, Tensor, dtype_of
+
+RECIPE = "~"  # opens a digest of how a weight is computed, not of its contents
 
 
 class Weight:
@@ -50,7 +56,7 @@ class Weight:
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits of the contents' hash (of the recipe, for a derived weight)."""
+        """Eight hexadecimal digits of the contents' hash; for a derived weight `~` and those of the recipe's."""
         if self._digest is None:
             self._digest = digest_of(self.array)
         return self._digest
@@ -106,7 +112,7 @@ class Weights:
         `sources` are weights or numpy scalars. One recipe with the same sources is one weight.
         """
         parts = [s.digest if isinstance(s, Weight) else repr(s.item()) for s in sources]
-        digest = hashlib.blake2b(":".join([recipe, str(type), *parts]).encode(), digest_size=4).hexdigest()
+        digest = RECIPE + hashlib.blake2b(":".join([recipe, str(type), *parts]).encode(), digest_size=4).hexdigest()
         if name in self._by_name and self._by_name[name]._digest == digest:
             return self._by_name[name]
 
@@ -138,26 +144,56 @@ class Weights:
         return weight
 
     def save(self, path: Path) -> None:
-        """Write all known weights to a safetensors file (through a temporary name)."""
+        """Write all known weights to a safetensors file, whole or not at all. Raises OSError."""
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
-        temporary = path.with_name(path.name + ".tmp")
-        save_file({w.name: np.ascontiguousarray(w.array) for w in self if w.known}, str(temporary))
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.touch()
+            mode = temporary.stat().st_mode  # safetensors makes files that nobody else may read
+            try:
+                save_file({w.name: np.asarray(w.array, order="C") for w in self if w.known}, str(temporary))
+            except SafetensorError as error:
+                number = re.search(r"os error (\d+)", str(error))
+                if number is None:
+                    raise
+                raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+            temporary.chmod(mode)
 
     def attach(self, path: Path) -> None:
-        """Take the values of declared weights from a safetensors file, memory-mapped, read when needed."""
-        from safetensors import safe_open
+        """Take the values of declared weights from a safetensors file, memory-mapped, read when needed.
 
-        with safe_open(str(path), framework="numpy") as file:
+        Raises `UsageError` SC107 for a damaged file, and at the first look at a weight that is not the declared one.
+        """
+        with _opened(path) as file:
             names = set(file.keys())
         for w in self:
             if not w.known and w.name in names:
-                w._load = lambda name=w.name: _read_one(path, name)
+                w._load = lambda w=w, digest=w._digest: _read_one(path, w, digest)
 
 
-def _read_one(path: Path, name: str) -> np.ndarray:
-    from safetensors import safe_open
+@contextmanager
+def _opened(path: Path):
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(str(path), framework="numpy") as file:
-        return file.get_tensor(name)
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            yield file
+    except SafetensorError as error:
+        raise UsageError("SC107", f"{path} is damaged, or not a safetensors file: {error}") from None
+
+
+def _read_one(path: Path, weight: Weight, digest: str | None) -> np.ndarray:
+    """A weight of a file, if its contents are those of `digest` (unless it is None or that of a recipe)."""
+    with _opened(path) as file:
+        array = file.get_tensor(weight.name)
+    found = digest_of(array)
+    fits = array.shape == tuple(weight.type.sizes) and array.dtype == DTYPES[weight.type.dtype]
+    if not fits or (digest is not None and not digest.startswith(RECIPE) and found != digest):
+        raise UsageError(
+            "SC107",
+            f"weight ${weight.name} in {path} is not the one that the text means: it is {array.dtype}"
+            f"{list(array.shape)} #{found}, the text says {weight.type} #{digest or '?'}",
+            hints=["keep each .sir file with the weights that were written with it", "#? takes whatever is there"],
+        )
+    return array

@@ -1,11 +1,15 @@
 """Text of graphs: read back equal, wrong text refused by line."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from op_cases import random_graph
+from safetensors.numpy import save_file
 from speechc.ir import interpreter, text
-from speechc.ir.errors import IRError
+from speechc.ir.errors import IRError, UsageError
 from speechc.ir.expr import symbol
 from speechc.ir.graph import Builder, Loc, Module
 from speechc.ir.types import Dim, Tensor, Time, parse_type, time_input
@@ -88,3 +92,96 @@ def test_text_without_weights_says_so(tmp_path):
     again = text.load(tmp_path / "g.sir")
     with pytest.raises(IRError, match="not here"):
         interpreter.run(again.main, {"x": np.ones((1, 4, 9), np.float32)})
+
+
+# -- texts and weights files that do not go together, or are no such thing ---------------------------------------------
+def saved(tmp_path) -> Path:
+    text.save(example(), tmp_path / "g.sir")
+    return tmp_path / "g.sir"
+
+
+def test_weights_of_another_text_are_refused(tmp_path):
+    path = saved(tmp_path)
+    save_file({"encoder.conv.weight": np.ones((2, 4, 3), np.float32)}, path.with_suffix(".safetensors"))
+    feeds = {"x": np.ones((1, 4, 9), np.float32)}
+    with pytest.raises(UsageError, match=r"\$encoder.conv.weight in .*g.safetensors") as error:
+        interpreter.run(text.load(path).main, feeds)
+    assert error.value.code == "SC107"
+    path.write_text(re.sub(r"#[0-9a-f]{8}", "#?", path.read_text()))
+    interpreter.run(text.load(path).main, feeds)  # says that any will do
+    save_file({"encoder.conv.weight": np.ones((2, 4, 5), np.float32)}, path.with_suffix(".safetensors"))
+    with pytest.raises(UsageError, match="is not the one"):
+        interpreter.run(text.load(path).main, feeds)
+
+
+def derived() -> Module:
+    """A weight computed from another, and a scalar one."""
+    module = example()
+    b = Builder(module.main)
+    w = module.main.weight("encoder.conv.weight")
+    twice = b.derived("twice", "2*", w.type, lambda a: 2 * a, w)
+    module.main.output(b.add(b.reshape(twice, shape=(24,)), b.weight("one", np.array(1, np.float32))), "z")
+    return module
+
+
+def test_a_recipe_is_told_from_contents(tmp_path):
+    module = derived()
+    printed = str(module)
+    assert re.search(r"\$twice: .* #~[0-9a-f]{8}$", printed, re.M) and str(text.parse_module(printed)) == printed
+    text.save(module, tmp_path / "g.sir")
+    assert "~" not in (tmp_path / "g.sir").read_text()
+    again = text.load(tmp_path / "g.sir")
+    assert again.weights["twice"].array[1, 3, 2] == 46 and again.weights["one"].array.shape == ()
+    arrays = {w.name: w.array for w in module.weights} | {"twice": np.zeros((2, 4, 3), np.float32)}
+    save_file(arrays, tmp_path / "g.safetensors")
+    with pytest.raises(UsageError, match="twice"):
+        text.load(tmp_path / "g.sir").weights["twice"].array  # noqa: B018
+    text.save(module, tmp_path / "recipe.sir", weights=False)
+    save_file(arrays, tmp_path / "recipe.safetensors")
+    assert not text.load(tmp_path / "recipe.sir").weights["twice"].array.any()  # a recipe cannot be checked
+
+
+def test_files_have_the_same_mode(tmp_path):
+    path = saved(tmp_path)
+    assert path.stat().st_mode == path.with_suffix(".safetensors").stat().st_mode
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["g.safetensors", "g.sir"]
+
+
+def test_a_damaged_weights_file(tmp_path):
+    path = saved(tmp_path)
+    path.with_suffix(".safetensors").write_bytes(b"nonsense")
+    with pytest.raises(UsageError, match="damaged") as error:
+        text.load(path)
+    assert error.value.code == "SC107"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        (r" #[0-9a-f]{8}", "", "SC100"),
+        (r"f32\[2, 4, 3\]", "f99[2]", "SC100"),
+        (r'as "y"', "as y", "SC100"),
+        (r"stride=\[2\]", "stride=", "SC100"),
+        (r"stride=\[2\]", "stride=" + "[" * 400, "SC100"),
+        (r"\(T\+1\)//2", "T//2", "SC102"),
+        (r"T@audio", "T//0@audio", "SC100"),
+        (r"\}\n", "", "SC100"),
+        (r"(?s)graph.*", "", "SC108"),
+        (r"(?s).*", "hello", "SC100"),
+    ],
+)
+def test_a_malformed_file_is_the_fault_of_who_gave_it(tmp_path, old, new, code):
+    path = saved(tmp_path)
+    before = path.read_text()
+    path.write_text(re.sub(old, new, before))
+    assert path.read_text() != before
+    with pytest.raises(UsageError) as error:
+        text.load(path)
+    assert error.value.code == code and error.value.exit_code == 2, error.value
+    assert str(path) in str(error.value)
+
+
+def test_a_binary_file_is_not_text(tmp_path):
+    (tmp_path / "x.sir").write_bytes(bytes(range(256)))
+    with pytest.raises(UsageError, match="not the text of a graph"):
+        text.load(tmp_path / "x.sir")
