@@ -1,6 +1,6 @@
 """Conformer-CTC of 33M parameters on 10 s of features, in every form, each next to its peers; one table in one run.
 
-python benchmarks/conformer.py [--threads 2] [--blocks 5]
+python benchmarks/conformer.py [--threads 2] [--blocks 5] [--only "export,onnx float32"]
 
 Random weights, so only speed, size and distance from float are measured. Peers: eager PyTorch, `torch.onnx.export` on
 onnxruntime, `onnxruntime.quantization` (dynamic and static) on the exporter's file, and onnx2tf from our ONNX file with
@@ -159,6 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--blocks", type=int, default=5)
+    parser.add_argument("--only", default="", help="time only the forms that hold one of these words, comma-separated")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -178,6 +179,8 @@ def main() -> None:
             for form, (path, run) in second_route(paths["speechc onnx float32"], folder, given.threads).items():
                 paths[form], runs[form] = path, run
         expected = [runs["PyTorch, eager"](x)]
+        words = given.only.split(",")
+        runs = {form: run for form, run in runs.items() if any(word in form for word in words)}
         times = side_by_side({form: lambda r=run: r(x) for form, run in runs.items()}, blocks=given.blocks)
         table = Table(
             "form", "MB", "median ms", "against its float", "against the exporter's float", "SNR, dB", box=None
@@ -189,7 +192,7 @@ def main() -> None:
             found = difference([run(x)], expected)
             size = f"{paths[form].stat().st_size / 1e6:.1f}" if paths[form] else "-"
             median = f"{1000 * float(np.median(times[form])):.1f}"
-            ratios = [f"{ratio(times, base, form):.2f}" for base in (own, "torch.onnx.export")]
+            ratios = [f"{ratio(times, b, form):.2f}" if b in times else "-" for b in (own, "torch.onnx.export")]
             table.add_row(form, size, median, *ratios, f"{found.snr:.1f}" if np.isfinite(found.snr) else "-")
         Console(width=120).print(table)
 
