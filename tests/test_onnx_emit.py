@@ -290,7 +290,7 @@ def test_all_illegal_ops_at_once(tmp_path):
 def test_session_refuses_wrong_inputs(tmp_path):
     session = ONNX.load(emit(two_layers(), tmp_path)[0])
     for wrong in (np.zeros((1, 3), np.float32), np.zeros((1, 3, 5), np.float32), np.zeros((1, 3, 4))):
-        with pytest.raises(UsageError, match=r"not f32\[1, T, 4\]"):
+        with pytest.raises(UsageError, match=r"not f32\[1, T, 4\]|model takes 4"):
             session.run(wrong)
     with pytest.raises(UsageError, match="takes 1 inputs"):
         session.run()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...ir.errors import UsageError
+from ...ir.errors import NumericalError, UsageError
 from ...ir.types import DTYPES
+from ..feeds import checked_feeds
 from ..manifest import Manifest, Port, manifest_path
 from ..target import Session, needs
 
@@ -20,7 +21,7 @@ class OnnxSession(Session):
         ort = needs("onnxruntime", "onnx")
         self.manifest = find_manifest(path)
         options = ort.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what it would log as an error is raised
         options.use_deterministic_compute = True
         # Products with 8-bit weights and float activations: in float, as the graph says (4, the default, would
         # quantize the activations too).
@@ -41,36 +42,14 @@ class OnnxSession(Session):
                        for p in self._states if p.initial is not None}  # fmt: skip
 
     def run_named(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        given = {}
-        for port in self.manifest.inputs:
-            if port.name not in feeds:
-                raise UsageError(
-                    "SC110", f"input {port.name} is missing; this file takes {_names(self.manifest.inputs)}"
-                )
-            given[port.file_name] = _checked(port, np.asarray(feeds[port.name]))
-        if len(feeds) != len(given):
-            raise UsageError(
-                "SC110", f"inputs given: {', '.join(feeds)}; this file takes {_names(self.manifest.inputs)}"
-            )
-        made = dict(zip(self._outputs, self.session.run(self._outputs, {**given, **self.states})))
+        given = {**checked_feeds(self.manifest, feeds), **self.states}
+        try:
+            made = dict(zip(self._outputs, self.session.run(self._outputs, given)))
+        except Exception as error:  # onnxruntime's own kinds have no common base but this
+            raise NumericalError("SC513", f"onnxruntime cannot run {self.manifest.artefact}: {error}") from error
         for port in self._states:
             self.states[port.file_name] = made[port.output]
         return {p.name: made[p.file_name] for p in self.manifest.outputs}
-
-
-def _names(ports: list[Port]) -> str:
-    return ", ".join(f"{p.name}: {p.dtype}{p.shape}".replace("'", "") for p in ports)
-
-
-def _checked(port: Port, array: np.ndarray) -> np.ndarray:
-    """The array, if rank, element type and known sizes are what the port says."""
-    fits = array.ndim == len(port.shape) and all(isinstance(s, str) or s == n for s, n in zip(port.shape, array.shape))
-    if not fits or array.dtype != DTYPES[port.dtype]:
-        raise UsageError(
-            "SC111",
-            f"input {port.name} is {array.dtype}{list(array.shape)}, not {_names([port])[len(port.name) + 2 :]}",
-        )
-    return array
 
 
 def find_manifest(path: Path) -> Manifest:

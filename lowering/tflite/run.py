@@ -12,7 +12,8 @@ import numpy as np
 
 from ...ir.errors import NumericalError, UsageError
 from ...ir.types import DTYPES
-from ..manifest import Manifest, Port, manifest_path
+from ..feeds import checked_feeds
+from ..manifest import Manifest, manifest_path
 from ..target import Session, needs
 from .messages import receive, send
 
@@ -30,14 +31,7 @@ class TFLiteSession(Session):
         self.reset()
 
     def run_named(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        arrays = {}
-        for p in self.manifest.inputs:
-            if p.name not in feeds:
-                raise UsageError("SC110", f"input {p.name} is missing ({self.path.name})")
-            arrays[p.file_name] = checked(np.asarray(feeds[p.name]), p)
-        if len(feeds) != len(arrays):
-            extra = sorted(set(feeds) - {p.name for p in self.manifest.inputs})
-            raise UsageError("SC110", f"{self.path.name} has no input {', '.join(extra)}")
+        arrays = checked_feeds(self.manifest, feeds)
         if self.manifest.reset:
             self.engine.reset()
         arrays.update(self.states)
@@ -62,18 +56,6 @@ class TFLiteSession(Session):
 
     def close(self) -> None:
         self.engine.close()
-
-
-def checked(array: np.ndarray, p: Port) -> np.ndarray:
-    """`array`, if it fits the port."""
-    if array.dtype != DTYPES[p.dtype] or array.ndim != len(p.shape):
-        raise UsageError(
-            "SC111", f"input {p.name} is {array.dtype}{list(array.shape)}, the file takes {p.dtype}{p.shape}"
-        )
-    for n, s in zip(array.shape, p.shape):
-        if isinstance(s, int) and s != n:
-            raise UsageError("SC112", f"input {p.name}: size {n} does not fit {p.shape}")
-    return array
 
 
 class Engine:
