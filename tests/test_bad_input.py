@@ -213,5 +213,19 @@ def test_options_that_make_no_sense(folder, arguments, status, word):
     refused(speechc("models.bad:sine", *SINE, *arguments, cwd=folder), status, word)
 
 
+def test_tools_on_files_that_are_no_graphs(folder, tmp_path):
+    noise, broken, good = (tmp_path / f"{n}.sir" for n in ("noise", "broken", "good"))
+    noise.write_bytes(bytes(range(256)))
+    good.write_text(
+        'speechc 1\ngraph main(%x: f32[1, T@x]) {\n  %0 = relu(%x) : f32[1, T@x] @""\n  return %0 as "y"\n}\n'
+    )
+    broken.write_text(good.read_text().replace("%0 = relu(%x)", "weight $w: f32[2]\n  %0 = relu(%x)"))
+    for file, words in ((noise, ("SC108", "noise.sir")), (broken, ("SC100", "broken.sir: line 3"))):
+        for arguments in (["diff", good, file], ["diff", file, good], ["inspect", file], ["opt", file], [file]):
+            refused(speechc(*arguments, cwd=folder), 2, *words)
+    done = speechc("diff", good, good, cwd=folder)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
 def test_a_precision_out_of_reach(folder):
     refused(speechc("models.bad:sine", *SINE, "--fp16", "--min-snr", "300", cwd=folder), 5, "dB")

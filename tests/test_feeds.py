@@ -26,7 +26,8 @@ def arrays(*shapes) -> dict[str, np.ndarray]:
 
 def test_what_fits_comes_back_by_the_names_of_the_file():
     for shape, sizes in (
-        ([1, "T"], (1, 640)), ([1, "4*T"], (1, 2560)), ([1, "160*T+240"], (1, 160 * 700 + 240)), ([1, "T//2"], (1, 3)), ([1, "min(T, 2000)"], (1, 2000)),
+        ([1, "T"], (1, 640)), ([1, "4*T"], (1, 2560)), ([1, "160*T+240"], (1, 160 * 700 + 240)), ([1, "T//2"], (1, 3)),
+        ([1, "min(T, 2000)"], (1, 2000)),
     ):  # fmt: skip
         assert list(checked_feeds(manifest(shape, T=[640, 9000]), arrays(sizes))) == ["file_audio"]
 
