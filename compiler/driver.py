@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -84,27 +84,18 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON; infinite SNR (no difference at all) is null."""
-        finite = lambda x: x if np.isfinite(x) else None
+        file = self.proof.file.as_dict()
         return {
             "artefact": str(self.artefact),
             "files": [str(f) for f in self.files],
             "target": self.target,
             "precision": self.precision,
             "bytes": self.bytes,
-            "largest_error": finite(self.proof.file.error),
-            "snr": finite(self.proof.file.snr),
-            "file_against_graph": {k: finite(v) for k, v in asdict(self.proof.between).items()},
+            "largest_error": file["error"],
+            "snr": file["snr"],
+            "file_against_graph": self.proof.between.as_dict(),
             "checked_at": self.proof.lengths,
-            "passes": [
-                {
-                    "name": s.name,
-                    "seconds": round(s.seconds, 4),
-                    "changed": s.changed,
-                    "changes": s.changes,
-                    "ops": s.ops,
-                }
-                for s in self.steps
-            ],
+            "passes": [s.as_dict() for s in self.steps],
             "remarks": self.remarks,
             "seconds": round(self.seconds, 3),
         }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
@@ -46,4 +45,4 @@ class DumpDir:
         """Weights of all steps in one file, `remarks.txt` and `timings.json`; also after a failure."""
         self.module.weights.save(self.folder / WEIGHTS)
         write_text(self.folder / "remarks.txt", "".join(f"{r}\n" for r in context.remarks))
-        write_text(self.folder / "timings.json", json.dumps([asdict(s) for s in self.steps], indent=1, default=str))
+        write_text(self.folder / "timings.json", json.dumps([s.as_dict() for s in self.steps], indent=1))

@@ -31,6 +31,12 @@ class Step:
     ops: int
     difference: Difference | None = None
 
+    def as_dict(self) -> dict[str, object]:
+        """Plain data for JSON; the difference only where it was measured."""
+        plain = {"name": self.name, "seconds": round(self.seconds, 4), "changed": self.changed}
+        plain |= {"changes": self.changes, "ops": self.ops}
+        return plain if self.difference is None else plain | {"difference": self.difference.as_dict()}
+
 
 @dataclass
 class Manager:

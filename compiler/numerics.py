@@ -15,6 +15,10 @@ class Difference:
     error: float
     snr: float
 
+    def as_dict(self) -> dict[str, float | None]:
+        """Plain data for JSON, which has no infinity: null is an SNR without noise, or an error without bound."""
+        return {k: v if np.isfinite(v) else None for k, v in (("error", self.error), ("snr", self.snr))}
+
     def __str__(self) -> str:
         return f"largest error {self.error:.1e}, SNR {self.snr:.1f} dB"
 
