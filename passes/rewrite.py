@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any
 
 from ..ir.errors import IRError
 from ..ir.graph import Builder, Graph, Op, Value
@@ -146,7 +145,7 @@ def _apply(graph: Graph, rewrite: Rewrite, node: Node, root: Op, context: Contex
     builder = Builder(graph, root.loc.through(rewrite.name), before=root)
     new = rewrite.build(builder, m)
     old = root.result
-    if new.type != old.type and not m.no(f"the result would be {new.type}, not {old.type}") or not context.allow():
+    if (new.type != old.type and not m.no(f"the result would be {new.type}, not {old.type}")) or not context.allow():
         _take_back(graph, before, root)
         return None
     if new is old:

@@ -126,8 +126,8 @@ class ExpandBeforeBroadcast(_Part):
         return [p.one_of(kinds, expanded, y, **options), p.one_of(kinds, y, expanded, **options)]
 
     def check(self, m):
-        expanded = next(v for v in m["op"].operands if v is not m.y)
-        if m.x is m.y or expanded.op is None or expanded.op.kind != "expand":
+        expanded = next((v for v in m["op"].operands if v is not m.y), None)
+        if m.x is m.y or expanded is None or expanded.op is None or expanded.op.kind != "expand":
             return False
         if m["op"].attrs.get("dynamic"):  # its scales are those of the expanded rows
             return False
