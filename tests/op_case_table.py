@@ -268,7 +268,8 @@ def _(d, x):
     last = d.flag()
     kernel, stride, dilation, pad = window(d, x, last)
     # PyTorch pads by at most half a window, and a window of padding alone has no largest element.
-    pad = [(min(p, k // 2), min(q, k // 2)) for (p, q), k in zip(pad, kernel)]
+    # Taps that are spread out can all fall on padding.
+    pad = [(min(p, k // 2), min(q, k // 2)) if dil == 1 else (0, 0) for (p, q), k, dil in zip(pad, kernel, dilation)]
     kernel = [k if d.n(x.type.sizes[a]) + p + q > (k - 1) * dil else 1
               for a, k, dil, (p, q) in zip(space_axes(x, last), kernel, dilation, pad)]  # fmt: skip
     pad = [pq if k > 1 else (0, 0) for pq, k in zip(pad, kernel)]
