@@ -25,7 +25,7 @@ from .manager import Step
 
 # A pipe or a file has no width of its own; tables must not be broken for it.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 200)
 
 
 @contextmanager

@@ -83,7 +83,7 @@ class OpDef:
         own = {k: v for k, v in op.attrs.items() if k not in COMMON}
         types = [None if v is None else v.type for v in operands]
         if not self.carries:
-            types = [real(t) for t in types]
+            types = [real(t, _width(operands)) for t in types]
         try:
             result = self._rule(*types, **own)
         except IRError as error:
@@ -121,8 +121,9 @@ class OpDef:
         if not self.carries:
             if op.attrs.get("dynamic"):
                 arrays = [fake_quantize(arrays[0], op.attrs["dynamic"]), *arrays[1:]]
+            width = DTYPES[_width(op.operands)]
             arrays = [
-                dequantized(a, v.type, scales) if v is not None and v.type.quant else a
+                dequantized(a, v.type, scales).astype(width, copy=False) if v is not None and v.type.quant else a
                 for a, v in zip(arrays, op.operands)
             ]
         with np.errstate(all="ignore"):
@@ -180,9 +181,15 @@ def _frozen(value):
 
 
 # -- quantized values ----------------------------------------------------------------------------------------------
-def real(t: Tensor | None) -> Tensor | None:
+def real(t: Tensor | None, dtype: str = "f32") -> Tensor | None:
     """The type of the real values that a quantized type stands for."""
-    return t if t is None or t.quant is None else t.with_(dtype="f32", quant=None)
+    return t if t is None or t.quant is None else t.with_(dtype=dtype, quant=None)
+
+
+def _width(operands) -> str:
+    """What quantized operands are read as: float64 beside a float64 operand (a graph widened to be judged)."""
+    wide = any(v is not None and v.type.quant is None and v.type.dtype == "f64" for v in operands)
+    return "f64" if wide else "f32"
 
 
 def quantized(x: np.ndarray, dtype: str, scale, zero_point: int = 0) -> np.ndarray:
