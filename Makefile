@@ -25,14 +25,14 @@ bench: $(VENV)/full
 	$(BIN)/python benchmarks/integer_ops.py
 	$(BIN)/python benchmarks/text.py
 
-# The command from an installed wheel, away from the source tree.
+# The command from an installed wheel with nothing but its own needs, away from the source tree.
 wheel: $(VENV)/full
+	rm -rf $(VENV)/wheel $(VENV)/clean
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w $(VENV)/wheel .
-	$(PYTHON) -m venv --system-site-packages $(VENV)/clean
-	$(VENV)/clean/bin/pip install -q --no-deps --force-reinstall $(VENV)/wheel/speechc-*.whl
-	cd $(VENV) && PYTHONPATH=$$($(abspath $(BIN))/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
-		clean/bin/python -P -c "import speechc; assert 'clean' in speechc.__file__, speechc.__file__"
-	cd $(VENV) && clean/bin/speechc version
+	$(PYTHON) -m venv $(VENV)/clean
+	$(VENV)/clean/bin/pip install -q $(VENV)/wheel/speechc-*.whl
+	cd $(VENV) && clean/bin/python -c "import speechc; assert 'clean' in speechc.__file__, speechc.__file__"
+	cd $(VENV) && clean/bin/speechc version && clean/bin/speechc passes >/dev/null && clean/bin/speechc ops >/dev/null
 
 $(VENV)/base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
