@@ -22,6 +22,7 @@ def assert_equal(module, reference, feeds):
         assert np.abs(a - b).max() <= TOLERANCE * np.abs(a).max(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_model(name):
     case = MODELS[name]()
@@ -90,6 +91,7 @@ def test_batches_of_padded_utterances():
         assert_equal(module, reference, {"x": x, "lengths": random.integers(1, length + 1, batch)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["conformer", "moonshine_encoder", "bilstm"])
 def test_batch_that_varies(name):
     case = MODELS[name]()

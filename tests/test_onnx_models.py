@@ -12,6 +12,7 @@ from speechc.lowering.target import target
 ONNX = target("onnx")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_model(name, tmp_path):
     case = MODELS[name]()

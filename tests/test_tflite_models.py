@@ -12,6 +12,7 @@ from speechc.lowering.tflite import target
 from speechc.passes.base import Context
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_model(name, tmp_path):
     case = MODELS[name]()

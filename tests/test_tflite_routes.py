@@ -28,6 +28,7 @@ def emitted(name, target_name, folder):
     return case, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WHOLE)
 def test_one_partition(name, tmp_path):
     case, path = emitted(name, "tflite", tmp_path)
