@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..ir.expr import Expr, evaluate, symbols
 from ..ir.graph import Graph
 from ..ir.types import Tensor
 
@@ -92,6 +94,22 @@ def port(name: str, type: Tensor, file_name: str | None = None, **more) -> Port:
     return Port(name, file_name or name, type.dtype, shape, time, quant, **more)
 
 
+def working_limits(graph: Graph, traced: Mapping[str, list[int | None]]) -> dict[str, list[int | None]]:
+    """The lengths at which the graph works: from the first at which no tensor is empty.
+
+    A trace asks for more than that: it does not tell a size of 1 from one that is broadcast, and wants 2 everywhere.
+    """
+    values = [*graph.inputs, *graph.outputs, *(r for op in graph.ops for r in op.results)]
+    sizes = {s for v in values for s in v.type.sizes if isinstance(s, Expr)}
+    floor = {name: least or 1 for name, (least, _) in traced.items()}
+    limits = {}
+    for name, (least, most) in traced.items():
+        own = [s for s in sizes if name in symbols(s) and symbols(s) <= floor.keys()]
+        works = lambda n, own=own, name=name: all(evaluate(s, {**floor, name: n}) > 0 for s in own)
+        limits[name] = [next((n for n in range(1, least or 1) if works(n)), least), most]
+    return limits
+
+
 def manifest_of(graph: Graph, artefact: str, target: str, precision: str, meta: dict[str, Any]) -> Manifest:
     """A manifest with the ports of `graph` under their own names; a target changes `file_name` where it must."""
     states = [
@@ -108,6 +126,6 @@ def manifest_of(graph: Graph, artefact: str, target: str, precision: str, meta: 
         sample_rate=meta.get("sample_rate"),
         tokens=meta.get("tokens"),
         source_hash=meta.get("source_hash", ""),
-        limits=meta.get("limits", {}),
+        limits=working_limits(graph, meta.get("limits", {})),
         notes=list(meta.get("notes", [])),
     )
