@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -127,8 +127,3 @@ def needs(package: str, extra: str):
         raise MissingError(
             "SC800", f"the package {package} is missing ({error})", hints=[f"pip install 'speechc[{extra}]'"]
         ) from None
-
-
-def legal_kinds(table: Iterable[str], op: Op) -> str | None:
-    """The usual first test of `illegal`: the op must be in the target's table."""
-    return None if op.kind in table else "not in this target's table"

@@ -199,15 +199,23 @@ def is_same(size: Size, pads: tuple[int, int], reach: int, stride: int) -> bool:
     return tuple(pads) == (total // 2, total - total // 2)
 
 
-@refuse("conv")
-def conv_form(op: Op) -> str | None:
-    x, w, b = op.operands
+def window_form(op: Op) -> str | None:
+    """Why no kernel slides over the operands as they are."""
+    _, w, b = op.operands
     if not op.attrs["channel_last"]:
         return "channels first (the pass channels-last lays it out)"
     if len(op.attrs["stride"]) > 2:
         return "more than two spatial dimensions"
     if stored(w) is None or (b is not None and not b.known):
         return "weights computed at run time"
+    return None
+
+
+@refuse("conv")
+def conv_form(op: Op) -> str | None:
+    why = window_form(op)
+    if why is not None:
+        return why
     if op.attrs.get("dynamic") == "row":
         return "convolution with activations quantized per row (LiteRT quantizes the whole input)"
     if op.attrs.get("dynamic") and op.attrs["groups"] > 1:
@@ -290,11 +298,4 @@ def interleaved(e, y: T, groups: int, sh: int, sw: int, per: int) -> T:
 
 @refuse("conv_transpose")
 def conv_transpose_form(op: Op) -> str | None:
-    x, w, b = op.operands
-    if not op.attrs["channel_last"]:
-        return "channels first (the pass channels-last lays it out)"
-    if len(op.attrs["stride"]) > 2:
-        return "more than two spatial dimensions"
-    if stored(w) is None or (b is not None and not b.known):
-        return "weights computed at run time"
-    return None
+    return window_form(op)
