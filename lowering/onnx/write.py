@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 from ...ir.errors import UsageError
 from ...ir.graph import Graph, Module
+from ..files import folder_beside
 from ..manifest import Manifest, manifest_of, manifest_path
 from .emit import Emitter
 
@@ -27,7 +25,7 @@ def write_module(module: Module, path: Path, precision: str, external_above: int
     single = len(module.graphs) == 1
     written: list[Path] = []
     try:
-        with _folder_beside(path) as folder:
+        with folder_beside(path) as folder:
             manifests = {}
             for name, graph in module.graphs.items():
                 file = f"{stem}.onnx" if single else f"{stem}.{name}.onnx"
@@ -53,16 +51,6 @@ def _without_graphs(m: Manifest) -> dict:
     data = asdict(m)
     data["meta"] = {k: v for k, v in data["meta"].items() if k != "graphs"}
     return data
-
-
-@contextlib.contextmanager
-def _folder_beside(path: Path):
-    """A temporary folder on the same disk as `path`; gone at the end, whatever happens."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def manifest(graph: Graph, file: str, precision: str, meta: dict) -> Manifest:

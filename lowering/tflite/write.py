@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +10,7 @@ from ... import __version__
 from ...ir.errors import UsageError
 from ...ir.graph import Graph, Module
 from ...ir.weights import Weight
+from ..files import folder_beside
 from ..manifest import Manifest, manifest_of, manifest_path
 from .body import Body
 from .emit import Emitter
@@ -86,13 +84,3 @@ def manifest(emitter: Emitter, name: str, precision: str, meta: dict) -> Manifes
         made.reset = "reset_all_variables"
         made.notes.append("fused LSTM kernels keep their state: reset the variables before every call")
     return made
-
-
-@contextmanager
-def folder_beside(path: Path) -> Iterator[Path]:
-    """A temporary folder on the same disk as `path`; gone at the end, whatever happens."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
