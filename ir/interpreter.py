@@ -78,7 +78,7 @@ def run(
     values.update({id(v): current[name] for name, v in graph.states.items()})
     written: dict[str, np.ndarray] = {}
     last_use: dict[int, Op] = {id(v): op for op in graph.ops for v in op.operands if v is not None}
-    kept = {id(v) for v in graph.outputs}
+    returned = {id(v) for v in graph.outputs}
 
     def look(v: Value | None):
         if v is None:
@@ -87,15 +87,17 @@ def run(
 
     for op in graph.ops:
         arrays = [look(v) for v in op.operands]
-        results = definition(op.kind).run(op, arrays, sizes, lambda name: graph.weights[name].array)
-        if op.kind == "write":
-            written[op.operands[0].name] = arrays[1]
+        kept = definition(op.kind)
+        results = kept.run(op, arrays, sizes, lambda name: graph.weights[name].array)
+        if kept.next_state is not None:
+            state = next(v for v in op.operands if v.kind == "state")
+            written[state.name] = kept.next_state(*arrays, **op.attrs)
         for r, array in zip(op.results, results, strict=True):
             values[id(r)] = check_type(array, r.type, sizes, op)
         if watch is not None:
             watch(op, results)
         for v in op.operands:
-            if v is not None and v.kind == "result" and last_use[id(v)] is op and id(v) not in kept:
+            if v is not None and v.kind == "result" and last_use[id(v)] is op and id(v) not in returned:
                 values.pop(id(v), None)
     if states is not None:
         states.update(written)

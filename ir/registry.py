@@ -54,10 +54,16 @@ class OpDef:
                 if p.default is not p.empty:
                     self.optional.add(p.name)
         self._rule: Callable | None = None
+        self.next_state: Callable | None = None
 
     def rule(self, function: Callable) -> Callable:
         """Register the type rule: same signature as the meaning, on `Tensor`, giving one or several `Tensor`."""
         self._rule = function
+        return function
+
+    def updates(self, function: Callable) -> Callable:
+        """Register what the state among the operands holds in the next call: same signature as the meaning."""
+        self.next_state = function
         return function
 
     def signature(self) -> str:

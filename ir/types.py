@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -83,11 +83,33 @@ def time_input(size: Size, clock: str) -> Dim:
     return Dim(size, Time(clock, Fraction(1), 0, size))
 
 
-def resized(d: Dim, size: Size, rate: Fraction | int = 1) -> Dim:
-    """`d` with a new size, its frames now `rate` times as many per tick (offline graphs: the length is the size)."""
+def offline(d: Dim) -> bool:
+    """Whether a dimension holds its whole stream: its size is the stream's length. A step's holds a piece of it."""
+    return d.time is None or same(d.size, d.time.length)
+
+
+def resized(
+    d: Dim, size: Size, rate: Fraction | int = 1, length: Callable[[Size], Size] = lambda n: n, shift: int = 0
+) -> Dim:
+    """`d` with a new size, its frames now `rate` times as many per tick.
+
+    Offline the length is the size. In a step, whose first element was frame `-delay + shift` of the old frames, the new
+    length is `length(old length)`, and the first element must fall on a whole new frame.
+    """
     if d.time is None:
         return Dim(size)
-    return Dim(size, replace(d.time, rate=d.time.rate * Fraction(rate), length=size))
+    if offline(d):
+        return Dim(size, replace(d.time, rate=d.time.rate * Fraction(rate), length=size))
+    delay = (d.time.delay - shift) * Fraction(rate)
+    if delay.denominator != 1:
+        raise IRError(f"{d} starts between two frames of the result")
+    return Dim(size, replace(d.time, rate=d.time.rate * rate, delay=int(delay), length=length(d.time.length)))
+
+
+def edge_free(d: Dim, pads: tuple[Size, Size]) -> None:
+    """Raise where a piece of a stream is padded: that would pad every chunk."""
+    if pads != (0, 0) and not offline(d):
+        raise IRError(f"{d} is a piece of a stream: padding it by {pads} would pad every chunk")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ def verify(graph: Graph | Module) -> None:
     written: set[str] = set()
     for op in graph.ops:
         _verify_op(graph, op, seen)
-        if op.kind == "write":
-            name = op.operands[0].name
+        if definition(op.kind).next_state is not None:
+            name = next(v.name for v in op.operands if v is not None and v.kind == "state")
             if name in written:
                 raise _wrong(op, f"state @{name} is written twice")
             written.add(name)

@@ -210,6 +210,21 @@ def _(d, x):
     return total
 
 
+@case("history", source=False)
+def _(d, x):
+    x = d.weight((d.int(1, 3), d.int(1, 4), d.int(1, 3)), d.float())
+    axis, held = d.int(0, 2), d.int(1, 6)
+    kept = x.type.with_(shape=[held if i == axis else s for i, s in enumerate(x.type.sizes)])
+    initial = d.pick((0.0, 1.5)) if d.flag() else d.weight(kept.sizes, kept.dtype).payload
+    return d.b.history(x, d.graph.state("s", kept, initial), axis=axis)
+
+
+@case("retime", ranks=(1, 4))
+def _(d, x):
+    axis = d.int(0, x.type.rank - 1)
+    return d.b.retime(x, axis=axis, to=Dim(x.type.sizes[axis]))
+
+
 @case("quantize", ranks=(0, 4), values="away", chain=False)
 def _(d, x):
     dtype = d.pick(("i8", "u8", "i16"))

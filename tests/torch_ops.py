@@ -213,5 +213,6 @@ TORCH = {
     "flip": lambda x, axis: x.flip(axis),
     "iota": lambda size, dtype: torch.arange(size, dtype=DTYPE[dtype]), "size": lambda of: torch.tensor(of),
     "frame": lambda x, size, hop: x.unfold(-1, size, hop), "overlap_add": overlap_add, "resize": resize,
+    "history": lambda x, s, axis, lead, trail: torch.cat((s, x), axis), "retime": lambda x, axis, to: x,
     "read": lambda s: s, "write": lambda s, v: (), "quantize": quantize, "dequantize": dequantize,
 }  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import IRError
 from ..expr import floordiv, same
 from ..registry import op
-from ..types import Dim, Tensor, broadcast, resized
+from ..types import Dim, Tensor, broadcast, edge_free, resized
 
 
 @op
@@ -73,7 +73,10 @@ def window_dim(d: Dim, kernel: int, stride: int, dilation: int, pad: tuple[int, 
     size = floordiv(room, stride) + 1
     if isinstance(size, int) and size < 1:
         raise IRError(f"a window of {kernel} does not fit into {d}")
-    return resized(d, size, Fraction(1, stride))
+    edge_free(d, pad)
+    return resized(
+        d, size, Fraction(1, stride), lambda n: floordiv(n + sum(pad) - (kernel - 1) * dilation - 1, stride) + 1
+    )
 
 
 def spatial(x: Tensor, last: bool) -> tuple[Dim, ...]:
@@ -157,5 +160,7 @@ def _(x, w, b, *, stride, dilation, pad, output_pad, groups, channel_last):
         raise IRError(f"channels of {x} do not fit weights {w}")
     space = []
     for d, k, s, dil, (p, q), o in zip(spatial(x, channel_last), w.sizes[2:], stride, dilation, pad, output_pad):
-        space.append(resized(d, (d.size - 1) * s + (k - 1) * dil + 1 + o - p - q, s))
+        edge_free(d, (p, q))
+        full = lambda n, s=s, more=(k - 1) * dil + 1 + o - p - q: (n - 1) * s + more
+        space.append(resized(d, full(d.size), s, full))
     return Tensor(x.dtype, laid_out(x.shape[0], Dim(w.sizes[1] * groups), space, channel_last))

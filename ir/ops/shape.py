@@ -8,9 +8,9 @@ from fractions import Fraction
 import numpy as np
 
 from ..errors import IRError
-from ..expr import Size, minimum, same
+from ..expr import Size, floordiv, minimum, same
 from ..registry import op
-from ..types import DTYPES, Dim, Tensor, join, normal_axis, resized
+from ..types import DTYPES, Dim, Tensor, edge_free, join, normal_axis, offline, resized
 
 
 @op(carries=True)
@@ -78,7 +78,8 @@ def _carried(old: tuple[Dim, ...], new: tuple[Size, ...]):
     at = targets[0]
     others = math.prod(d.size for d in old if d is not major), math.prod(s for i, s in enumerate(new) if i != at)
     if all(isinstance(n, int) and n for n in others):  # frames stacked (rate falls) or unstacked (rate rises)
-        yield at, resized(major, new[at], Fraction(*others))
+        up, down = Fraction(*others).as_integer_ratio()
+        yield at, resized(major, new[at], Fraction(up, down), lambda n: floordiv(n * up, down))
     elif same(new[at], major.size):
         yield at, major
 
@@ -133,7 +134,10 @@ def _(x, *, axis, start, stop, step):
     if isinstance(size, int) and size < 0:
         raise IRError(f"slice {start}:{stop} is empty")
     d = x.shape[axis]
-    new = d if same(size, d.size) and step == 1 else resized(d, size, Fraction(1, step))
+    if same(size, d.size) and step == 1:
+        new = d
+    else:
+        new = resized(d, size, Fraction(1, step), lambda n: floordiv(n + step - 1, step), start)
     if isinstance(size, int) and not isinstance(d.size, int):
         new = Dim(size)  # a fixed number of frames out of a length that varies is no stream
     return x.with_(shape=[*x.shape[:axis], new, *x.shape[axis + 1 :]])
@@ -155,7 +159,7 @@ def _(*xs, axis):
         if i == axis:
             total = sum((x.shape[i].size for x in xs[1:]), d.size)
             timed = next((x.shape[i] for x in xs if x.shape[i].time), d)
-            d = resized(timed, total)
+            d = _joined([x.shape[i] for x in xs], total) if not offline(timed) else resized(timed, total)
         else:
             for x in xs[1:]:
                 if not same(d.size, x.shape[i].size):
@@ -163,6 +167,16 @@ def _(*xs, axis):
                 d = join(d, x.shape[i])
         shape.append(d)
     return xs[0].with_(shape=shape)
+
+
+def _joined(pieces: list[Dim], total: Size) -> Dim:
+    """Pieces of one step, one after the other: each must start where the one before it ends."""
+    at = None
+    for d in pieces:
+        if d.time is None or (at is not None and d.time.delay != at):
+            raise IRError(f"{', '.join(map(str, pieces))} do not follow one another")
+        at = d.time.delay - d.size
+    return Dim(total, pieces[0].time)
 
 
 @op(carries=True)
@@ -177,6 +191,8 @@ def pad(x, *, pads, mode="constant", value=0.0):
 def _(x, *, pads, mode, value):
     if len(pads) != x.rank or mode not in ("constant", "edge", "reflect"):
         raise IRError("wants a pair of pads for every axis and mode constant, edge or reflect")
+    for d, p in zip(x.shape, pads):
+        edge_free(d, p)
     shape = [d if p == (0, 0) else resized(d, d.size + p[0] + p[1]) for d, p in zip(x.shape, pads)]
     return x.with_(shape=shape)
 

@@ -24,7 +24,8 @@ def _(x, *, size, hop):
     count = floordiv(d.size - size, hop) + 1
     if isinstance(count, int) and count < 1:
         raise IRError(f"frames of {size} do not fit into {d}")
-    return x.with_(shape=[*x.shape[:-1], resized(d, count, Fraction(1, hop)), size])
+    new = resized(d, count, Fraction(1, hop), lambda n: floordiv(n - size, hop) + 1)
+    return x.with_(shape=[*x.shape[:-1], new, size])
 
 
 @op
@@ -42,7 +43,8 @@ def _(frames, *, hop):
     if frames.rank < 2:
         raise IRError("wants frames of [..., count, size]")
     d, size = frames.shape[-2], frames.sizes[-1]
-    return frames.with_(shape=[*frames.shape[:-2], resized(d, (d.size - 1) * hop + size, hop)])
+    new = resized(d, (d.size - 1) * hop + size, hop, lambda n: (n - 1) * hop + size)
+    return frames.with_(shape=[*frames.shape[:-2], new])
 
 
 @op
@@ -62,4 +64,5 @@ def _(x: Tensor, *, axis, scale, linear):
     if not isinstance(scale, int) or scale < 1:
         raise IRError("wants a whole scale of 1 or more")
     at = normal_axis(axis, x.rank)
-    return x.with_(shape=[resized(d, d.size * scale, scale) if i == at else d for i, d in enumerate(x.shape)])
+    larger = lambda d: resized(d, d.size * scale, scale, lambda n: n * scale)
+    return x.with_(shape=[larger(d) if i == at else d for i, d in enumerate(x.shape)])

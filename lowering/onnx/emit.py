@@ -38,6 +38,7 @@ class Emitter:
         self.op: Op | None = None
         self.sizes = Sizes(self)
         self.cache: dict = {}  # for lowerings: what several ops share, such as one mask
+        self.written: dict[str, object] = {}  # by state: what it becomes
         self._values: dict[int, object] = {}
         self._constants: dict = {}
         self._ports: list[Value] = []
@@ -60,12 +61,8 @@ class Emitter:
                 weight = v.payload.initial
                 port.const_value = self._lazy(port.name, weight.type, lambda w=weight: w.array)
                 self.initializers[port.name] = port
-        written: dict[str, Value] = {}
         for op in self.graph.ops:
             self.op, self.loc = op, op.loc
-            if op.kind == "write":
-                written[op.operands[0].name] = op.operands[1]
-                continue
             attrs = dict(op.attrs)
             then = attrs.pop("then", None)
             made = self.table[op.kind].build(self, *op.operands, **attrs)
@@ -78,7 +75,7 @@ class Emitter:
         for v, name in zip(self.graph.outputs, self.graph.output_names):
             self._end(self.value(v), v.type, name)
         for name, v in self.graph.states.items():
-            self._end(self.value(written.get(name, v)), v.type, f"state.{name}.out")
+            self._end(self.value(self.written.get(name, v)), v.type, f"state.{name}.out")
         return self
 
     def model(self, metadata: dict[str, str]):

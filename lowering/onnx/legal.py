@@ -25,7 +25,7 @@ OPERANDS: dict[str, frozenset[str]] = {
     "cast": MOVED,
     **dict.fromkeys(("logical_and", "logical_or", "logical_not"), frozenset({"bool"})),
     **dict.fromkeys(("reshape", "transpose", "expand", "slice", "concat", "flip", "frame"), MOVED),
-    **dict.fromkeys(("gather", "gather_elements", "read", "write"), MOVED),
+    **dict.fromkeys(("gather", "gather_elements", "read", "write", "history", "retime"), MOVED),
     "pad": MOVED - {"i16"},
     "quantize": HALF_SINGLE,
     "dequantize": frozenset({"i8", "u8", "i16", "i4"}),

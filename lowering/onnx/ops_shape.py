@@ -111,4 +111,19 @@ def _(e, state):
 
 @lower("write")
 def _(e, state, value):
-    return ()  # the emitter ends the graph with it
+    e.written[state.name] = value
+    return ()
+
+
+@lower("history")
+def _(e, x, state, *, axis, lead, trail):
+    held, size = state.type.sizes[axis], x.type.sizes[axis]
+    both = e.node("Concat", [state, x], axis=axis)
+    source, end = (x, size) if held <= size else (both, held + size)
+    e.written[state.name] = source if held == end else sliced(e, source, end, axis, end - held, end)
+    return both
+
+
+@lower("retime")
+def _(e, x, *, axis, to):
+    return e.value(x)

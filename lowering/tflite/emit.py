@@ -26,6 +26,7 @@ class Emitter(Body):
         self.ir, self.key, self.options = graph, key, options
         self.scales = lambda name: graph.weights[name].array
         self.values: dict[int, T] = {}
+        self.written: dict[str, T] = {}  # by state: what it becomes
         self.ports: tuple[dict[str, T], dict[str, T]] = ({}, {})
         self.resets = False  # whether the file keeps state that a caller must reset
         self._reals: dict[int, T] = {}
@@ -39,17 +40,13 @@ class Emitter(Body):
             inputs[v.name] = self._input(v, v.name)
         for name, v in self.ir.states.items():
             inputs[f"state.{name}"] = self._input(v, f"state.{name}")
-        written: dict[str, Value] = {}
         for op in self.ir.ops:
-            if op.kind == "write":
-                written[op.operands[0].name] = op.operands[1]
-            else:
-                self._op(op)
+            self._op(op)
         taken = {t.index for t in inputs.values()}
         for v, name in zip(self.ir.outputs, self.ir.output_names):
             outputs[name] = self._output(v, name, taken)
         for name, v in self.ir.states.items():
-            outputs[f"state.{name}.out"] = self._output(written.get(name, v), f"state.{name}.out", taken)
+            outputs[f"state.{name}.out"] = self._output(v, f"state.{name}.out", taken, self.written.get(name))
         self.declare(list(inputs.values()), list(outputs.values()))
         names = [{n: self.renumbered[t.index] for n, t in p.items()} for p in self.ports]
         self.file.signature(self.key, self.graph, *names)
@@ -62,9 +59,9 @@ class Emitter(Body):
         self.values[id(v)] = self.cast(t, STORED.get(t.dtype, t.dtype))
         return t
 
-    def _output(self, v: Value, name: str, taken: set[int]) -> T:
-        """The tensor of an output, copied where TFLite wants one of its own."""
-        t = self.value(v)
+    def _output(self, v: Value, name: str, taken: set[int], t: T | None = None) -> T:
+        """The tensor of an output (`t`, or what `v` is), copied where TFLite wants one of its own."""
+        t = t or self.value(v)
         if v.type.dtype in STORED:
             t = self.op("CAST", [t], v.type.dtype, t.sizes)
         elif t.index in taken or t.array is not None:

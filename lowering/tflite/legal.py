@@ -12,8 +12,6 @@ MOST_DIMENSIONS = {"reshape": 8, "slice": 8, "concat": 8}  # others: 6, broadcas
 
 def illegal(op: Op) -> str | None:
     """Why `op` cannot be written; None if it can."""
-    if op.kind == "write":
-        return None
     if op.kind not in LOWERINGS:
         return "not in this target's table"
     for v in (*op.operands, *op.results):

@@ -129,3 +129,23 @@ def dequantize(e, op: Op, x: T) -> T:
 @lower("read", integer=True)
 def read(e, op: Op, state: T) -> T:
     return state
+
+
+@lower("write", integer=True)
+def write(e, op: Op, state: T, value: T) -> tuple:
+    e.written[op.operands[0].name] = value
+    return ()
+
+
+@lower("history", integer=True)
+def history(e, op: Op, x: T, state: T) -> T:
+    axis = op.attrs["axis"]
+    both, held, size = e.concat([state, x], axis), state.sizes[axis], x.sizes[axis]
+    source, end = (x, size) if held <= size else (both, held + size)
+    e.written[op.operands[1].name] = source if held == end else e.slice(source, axis, end - held, end)
+    return both
+
+
+@lower("retime", integer=True)
+def retime(e, op: Op, x: T) -> T:
+    return x
