@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..ir.expr import Expr, evaluate, symbols
 from ..ir.graph import Graph
-from ..ir.types import Tensor
+from ..ir.types import DTYPES, Tensor
+from ..ir.weights import Weight
 
 FORMAT = 1
 
@@ -26,7 +31,9 @@ class Port:
 
     `shape` holds integers, and text for symbolic sizes (`"T"`, `"T//4"`). `time` is set where one axis is time: its
     axis, clock, rate (frames per tick of the clock, as a fraction), delay (frames) and length. `quant` is
-    [scale, zero_point] of an integer port. States have `initial` and the name of the output that carries the new value.
+    [scale, zero_point] of an integer port. States have `initial` (a number, text for one that is not finite, or nested
+    lists; `initial_array` reads it), the name of the output that carries the new value, and in a file for several
+    streams the axis that counts them.
     """
 
     name: str
@@ -35,8 +42,9 @@ class Port:
     shape: list[int | str]
     time: dict[str, Any] | None = None
     quant: list[float] | None = None
-    initial: float | None = None
+    initial: float | str | list | None = None
     output: str | None = None
+    batch_axis: int | None = None
 
 
 @dataclass
@@ -55,6 +63,7 @@ class Manifest:
     limits: dict[str, list[int | None]] = field(default_factory=dict)  # symbol: [least, most]
     reset: str | None = None  # what a runner must call between utterances, where the file itself keeps state
     notes: list[str] = field(default_factory=list)
+    streaming: dict[str, Any] | None = None  # of a step file: chunk, clock, latency, flushing; see `streaming_facts`
     meta: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -112,11 +121,12 @@ def working_limits(graph: Graph, traced: Mapping[str, list[int | None]]) -> dict
 
 def manifest_of(graph: Graph, artefact: str, target: str, precision: str, meta: dict[str, Any]) -> Manifest:
     """A manifest with the ports of `graph` under their own names; a target changes `file_name` where it must."""
+    batch_axes = meta.get("state_batch", {})
     states = [
-        port(n, v.type, initial=v.payload.initial if isinstance(v.payload.initial, (int, float)) else None, output=n)
+        port(n, v.type, initial=stored_initial(v.payload.initial), output=n, batch_axis=batch_axes.get(n))
         for n, v in graph.states.items()
     ]
-    return Manifest(
+    made = Manifest(
         artefact=artefact,
         target=target,
         precision=precision,
@@ -129,3 +139,77 @@ def manifest_of(graph: Graph, artefact: str, target: str, precision: str, meta: 
         limits=working_limits(graph, meta.get("limits", {})),
         notes=list(meta.get("notes", [])),
     )
+    if "streaming" in meta:
+        made.streaming = streaming_facts(made, meta)
+    return made
+
+
+def stored_initial(initial: float | int | Weight) -> float | str | list:
+    """An initial value as JSON holds it: a number, text where it is not finite, nested lists for stored values."""
+    if isinstance(initial, Weight):
+        return _plain(initial.array.tolist())
+    return _plain(initial)
+
+
+def _plain(value):
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def initial_array(state: Port) -> np.ndarray:
+    """The value of a state before the first step."""
+    dtype, shape = DTYPES[state.dtype], [int(n) for n in state.shape]
+    if isinstance(state.initial, list):
+        return np.array(state.initial, object).astype(dtype).reshape(shape)
+    return np.full(shape, float(state.initial) if isinstance(state.initial, str) else state.initial, dtype)
+
+
+def state_bytes(states: Iterable[Port]) -> int:
+    """Bytes that all states hold together."""
+    return sum(math.prod(int(n) for n in s.shape) * DTYPES[s.dtype].itemsize for s in states)
+
+
+FLUSH = (
+    "Feed every step `chunk` frames. {counting}After the last real frame feed steps of arbitrary content{empty} until "
+    "ceil((length + delay) / frames a step) steps have run in all, for every output. {reading}Put the states back to "
+    "their initial values before the next stream."
+)
+CLOCKED = {
+    "counting": "`n_valid` says for each stream how many of them are real: all of them, less once at the end of the "
+    "stream, then 0. ",
+    "empty": " with `n_valid` 0",
+    "reading": "Keep of each output, for each stream, the frames [first, last) that `<output>.range` gives. ",
+}
+UNCLOCKED = {
+    "counting": "Fill the last chunk of a stream with anything. ",
+    "empty": "",
+    "reading": "Every frame of an output below its length is real; drop what lies behind. ",
+}
+
+
+def streaming_facts(manifest: Manifest, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What a runner of a step file must know: chunk, batch, clock, latency and delay of every output, flush contract.
+
+    `latency_ms` of an output is its delay; a frame also waits for its chunk to be full (`chunk_ms`).
+    """
+    facts = dict(meta["streaming"])
+    hz = meta.get("tick_hz")
+    clocked = any(p.name == "n_valid" and p.time is None for p in manifest.inputs)
+    outputs = {}
+    for p in manifest.outputs:
+        if p.time is not None:
+            rate = Fraction(p.time["rate"])
+            ms = float(1000 * p.time["delay"] / rate / Fraction(hz)) if hz else None
+            outputs[p.name] = {k: p.time[k] for k in ("rate", "delay", "length")} | {"latency_ms": ms}
+            outputs[p.name]["range"] = f"{p.name}.range" if clocked else None
+    return facts | {
+        "tick_hz": hz,
+        "chunk_ms": float(1000 * facts["chunk"] / Fraction(hz)) if hz else None,
+        "outputs": outputs,
+        "state_bytes": state_bytes(manifest.states),
+        "flush": {
+            "n_valid": "n_valid" if clocked else None,
+            "text": FLUSH.format(**(CLOCKED if clocked else UNCLOCKED)),
+        },
+    }

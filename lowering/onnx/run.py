@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ...ir.errors import NumericalError, UsageError
-from ...ir.types import DTYPES
 from ..feeds import checked_feeds
-from ..manifest import Manifest, Port, manifest_path
+from ..manifest import Manifest, Port, initial_array, manifest_path
 from ..target import Session, needs
 
 
@@ -37,9 +36,8 @@ class OnnxSession(Session):
         self.reset()
 
     def reset(self) -> None:
-        # A state that starts from stored values is an input with a default: it is left out of the first call.
-        self.states = {p.file_name: np.full(p.shape, p.initial, DTYPES[p.dtype])
-                       for p in self._states if p.initial is not None}  # fmt: skip
+        # None: an older manifest, whose state starts from the default that the file itself holds.
+        self.states = {p.file_name: initial_array(p) for p in self._states if p.initial is not None}
 
     def run_named(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         given = {**checked_feeds(self.manifest, feeds), **self.states}

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ...ir.errors import NumericalError, UsageError
-from ...ir.types import DTYPES
 from ..feeds import checked_feeds
-from ..manifest import Manifest, manifest_path
+from ..manifest import Manifest, initial_array, manifest_path
 from ..target import Session, needs
 from .messages import receive, send
 
@@ -43,12 +42,7 @@ class TFLiteSession(Session):
     def reset(self) -> None:
         ports = self.manifest.states
         stored = self.engine.signature("initial_states") if any(s.initial is None for s in ports) else {}
-        self.states = {
-            s.file_name: stored[s.file_name]
-            if s.initial is None
-            else np.full([int(n) for n in s.shape], s.initial, DTYPES[s.dtype])
-            for s in ports
-        }
+        self.states = {s.file_name: stored[s.file_name] if s.initial is None else initial_array(s) for s in ports}
 
     def operators(self) -> list[str]:
         """Names of the operators in the order of the file, DELEGATE once for each delegated partition."""
