@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,22 @@ from ..ir.interpreter import run as interpret
 from ..ir.types import DTYPES
 from ..lowering.manifest import manifest_of
 from ..lowering.streaming import CLOCK_INPUT, RANGE_SUFFIX, Layout, Track, layout_of
+from ..lowering.target import Session
+
+
+class GraphSession(Session):
+    """A graph in the interpreter behind the interface of a file."""
+
+    def __init__(self, graph: Graph, meta: Mapping[str, Any] | None = None):
+        self.graph, self.manifest = graph, manifest_of(graph, graph.name, "interpreter", "float32", dict(meta or {}))
+        self.reset()
+
+    def reset(self) -> None:
+        self.states = initial_states(self.graph)
+
+    def run_named(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(self.graph.output_names, interpret(self.graph, feeds, self.states), strict=True))
+
 
 Run = Callable[[Graph, Mapping[str, np.ndarray], dict[str, np.ndarray]], Sequence[np.ndarray]]
 

@@ -35,6 +35,7 @@ class Session(ABC):
     """A loaded file. States start at their initial values and go from one `run` to the next until `reset`."""
 
     manifest: Manifest
+    states: dict[str, np.ndarray]  # the current value of every state, by the name of the file's input
 
     @abstractmethod
     def run_named(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -43,6 +44,26 @@ class Session(ABC):
     @abstractmethod
     def reset(self) -> None:
         """Put every state back to its initial value."""
+
+    def state(self, name: str) -> np.ndarray:
+        """The value that the state called `name` (the model's own name) has now."""
+        return self.states[self._state_input(name)]
+
+    def set_state(self, name: str, value: np.ndarray) -> None:
+        """Make `value` what the next run finds in a state. Raises `UsageError` SC111 for another shape or type."""
+        held = self.state(name)
+        if value.shape != held.shape or value.dtype != held.dtype:
+            raise UsageError(
+                "SC111", f"state {name} is {held.dtype}{list(held.shape)}, not {value.dtype}{list(value.shape)}"
+            )
+        self.states[self._state_input(name)] = value
+
+    def _state_input(self, name: str) -> str:
+        for port in self.manifest.states:
+            if port.name == name:
+                return port.file_name
+        known = ", ".join(p.name for p in self.manifest.states) or "none"
+        raise UsageError("SC110", f"there is no state {name}; this file has {known}")
 
     def run(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         """Outputs in order, for inputs in order."""
