@@ -231,6 +231,24 @@ def attention(d, x):
 
 
 @idiom
+def masked_attention(d, x):
+    """Scores replaced where a mask hides them, in the ways of PyTorch, ESPnet and NeMo."""
+    b, (n, t, c) = d.b, x.type.sizes
+    heads = lambda: b.transpose(b.reshape(d.linear(x, c), shape=(n, t, 2, c // 2)), perm=(0, 2, 1, 3))
+    scores = b.matmul(heads(), b.transpose(heads(), perm=(0, 1, 3, 2)), **d.carry())
+    at = b.iota(size=t)
+    mask = b.less_equal(b.reshape(at, shape=(1, t)), b.reshape(b.add(at, b.const(d.int(-1, 2), "i64")), shape=(t, 1)))
+    mask = mask if d.flag() else b.logical_not(mask)
+    hides, number = d.flag(), d.pick((float("-inf"), float("-inf"), -1e4))
+    fill = lambda v, number: b.where(mask, *((b.const(number, "f32"), v) if hides else (v, b.const(number, "f32"))))
+    scores = b.mul(scores, b.const(0.5, "f32")) if d.flag() else scores
+    weights = b.softmax(fill(scores, number), axis=3, **d.carry("dynamic"))
+    weights = fill(weights, 0.0) if d.flag() and weights.type.quant is None else weights
+    mixed = b.matmul(weights, heads())
+    return b.reshape(b.transpose(mixed, perm=(0, 2, 1, 3)), shape=(n, t, c))
+
+
+@idiom
 def activation(d, x):
     b, c = d.b, lambda v: d.b.const(v, "f32")
     form = d.pick(("erf", "tanh", "silu", "sigmoid"))

@@ -127,8 +127,8 @@ def test_every_pass_finds_work(name):
 
 
 def without_mask(original):
-    def take_apart(scores):
-        found = original(scores)
+    def take_apart(*args):
+        found = original(*args)
         return found and (*found[:2], None, found[3])
 
     return take_apart
