@@ -117,7 +117,7 @@ def _(d, x):
     for side in d.pick(("front", "back", "both")).replace("both", "front back").split():
         shape = list(x.type.sizes)
         shape[axis] = d.int(1, 3)
-        part = d.weight(shape, d.dt)
+        part = d.repeated(shape[1:])
         parts = [part, *parts] if side == "front" else [*parts, part]
         d.feature(f"concat time {side}")
     return d.b.concat(*parts, axis=axis)
@@ -128,7 +128,7 @@ def carry(d: Streams, size: int):
     """Where a recurrence starts: zeros, or something else."""
     zero = d.flag()
     d.feature("carry zero" if zero else "carry not zero")
-    return d.weight([d.batch, size], d.dt, scale=0.0 if zero else 1.0)
+    return d.repeated([size], 0.0 if zero else 1.0)
 
 
 @builder("lstm", "gru", "rnn", often=1.2)
@@ -320,7 +320,7 @@ def _(d, x):
         both = (d.b.linear(memory, d.weights(heads * size, 2, dtype=d.dt), None) for _ in range(2))
         k, v = (d.b.transpose(d.b.reshape(y, shape=(d.batch, m, heads, size)), perm=(0, 2, 1, 3)) for y in both)
     else:
-        k, v = (d.weight([d.batch, heads, frames, size], d.dt) for _ in range(2))
+        k, v = (d.repeated([heads, frames, size]) for _ in range(2))
     return merged(d, d.b.attention(q, k, v, None, scale=0.7), n)
 
 
@@ -353,7 +353,8 @@ def _(d, x):
     if d.flag():
         before = b.slice(b.pad(token, pads=((0, 0), (1, 0)), value=-1.0), axis=1, start=0, stop=n)
     else:
-        head = b.weight("head", np.full((d.batch, 1), -1))
+        head = b.weight("head", np.full((1, 1), -1))
+        head = b.expand(head, shape=(d.batch, 1)) if d.batch != 1 else head
         before = b.concat(head, b.slice(token, axis=1, start=0, stop=n - 1), axis=1)
     kept = b.logical_and(b.logical_not(b.equal(token, i64(0))), b.logical_not(b.equal(token, before)))
     return b.where(kept, token, i64(-1))

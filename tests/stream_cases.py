@@ -75,7 +75,7 @@ class StreamCase:
         out = {}
         for i, v in enumerate(self.graph.inputs):
             rng = np.random.default_rng((self.plan.seed, salt, i))
-            long = make_values(rng, "normal", v.type, {"T": LONGEST})
+            long = make_values(rng, "normal", v.type, {"T": LONGEST, "batch": self.batch})
             axis = time_axis(v)
             out[v.name] = long if axis is None else np.ascontiguousarray(np.take(long, np.arange(length), axis))
         return out
@@ -113,7 +113,9 @@ class Streams(Drawing):
         super().__init__(lambda _: plan.seed, (plan.dtype,))
         self.dt = plan.dtype
         self.start(plan.seed)
-        self.batch = self.pick((1, 1, 2, 3))
+        self.streams = self.pick((1, 1, 2, 3))
+        # A batch of several streams is a symbol, which tells them from other dimensions.
+        self.batch: Size = symbol("batch") if self.streams > 1 or self.flag(0.3) else 1
         self.pool: list[Value] = []
         self.integers: list[Value] = []  # tokens: ends of the graph
         self.caps: list[tuple[Size, int]] = []  # sizes of tables
@@ -191,6 +193,11 @@ class Streams(Drawing):
     def const(self, number) -> Value:
         return self.b.const(number, self.dt)
 
+    def repeated(self, shape, scale: float = 1.0) -> Value:
+        """A constant [batch, *shape], the same for every stream."""
+        v = self.weight([1, *shape], self.dt, scale=scale)
+        return v if self.batch == 1 else self.b.expand(v, shape=(self.batch, *shape))
+
     def vector(self, x: Value, values: str = "normal", scale: float = 1.0) -> Value:
         """One number a channel, shaped to join with x."""
         shape = [1 if i in (0, time_axis(x)) else s for i, s in enumerate(x.type.sizes)]
@@ -227,7 +234,7 @@ class Streams(Drawing):
     # -- the end ---------------------------------------------------------------------------------------------------
     def works(self, n: int) -> bool:
         sizes = {s for op in self.graph.ops for r in op.results for s in r.type.sizes if isinstance(s, Expr)}
-        return all(evaluate(s, {"T": n}) > 0 for s in (*sizes, *self.least_sizes))
+        return all(evaluate(s, {"T": n, "batch": 1}) > 0 for s in (*sizes, *self.least_sizes))
 
     def holds(self, n: int) -> bool:
         return all(evaluate(s, {"T": n}) <= most for s, most in self.caps)
@@ -240,7 +247,7 @@ def drawn(plan: Plan) -> StreamCase:
     shape = {"first": (d.batch, d.int(1, 4), T), "last": (d.batch, T, d.int(1, 4)), "flat": (d.batch, T)}
     layout = d.pick(("first", "last", "flat"))
     for _ in range(1 + d.flag(0.1)):
-        dims = [time_input(s, "audio") if isinstance(s, Expr) else s for s in shape[layout]]
+        dims = [time_input(s, "audio") if s is T else s for s in shape[layout]]
         d.pool.append(d.input(dims, d.dt))
     for number, (name, seed) in enumerate(plan.steps):
         d.start(seed)
@@ -282,8 +289,8 @@ def _finished(d: Streams, plan: Plan) -> StreamCase:
     step = d.denominators * d.pick((1, 1, 2, 3, 5))
     while step > 24 and step > d.denominators:
         step -= d.denominators
-    lengths = tuple(_length(d, step, least, most) for _ in range(d.batch))
-    return StreamCase(plan, d.module, d.batch, d.denominators, step, lengths, least, most, d.features)
+    lengths = tuple(_length(d, step, least, most) for _ in range(d.streams))
+    return StreamCase(plan, d.module, d.streams, d.denominators, step, lengths, least, most, d.features)
 
 
 def _length(d: Streams, step: int, least: int, most: int) -> int:
