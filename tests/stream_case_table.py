@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from op_cases import per_channel
+from op_cases import Unfit, per_channel
 from stream_cases import Streams, builder, time_axis
 
 
@@ -339,3 +339,19 @@ def _(d, x):
     q = d.b.quantize(off_the_grid(d, x), scale=0.05, zero_point=3)
     q = d.b.pad(q, pads=((0, 0), (0, 0), (d.int(0, 2), d.int(0, 2))), value=3.0)
     return d.b.dequantize(q, dtype=d.dt)
+
+
+@builder("frames as batch", often=4.0)
+def _(d, x):
+    """Layers over the frames of a single stream, each frame a row of their batch."""
+    if d.batch != 1:
+        raise Unfit
+    n, rows = d.frames(x), d.linear(x, 4)
+    y = d.b.reshape(rows, shape=(n, 2, 2))
+    form = d.int(0, 3)
+    if form == 1:
+        y = d.b.conv(y, d.weights(2, 2, 2, dtype=d.dt), None, pad=((0, 1),))
+    elif form == 2:
+        y = d.b.max_pool(y, kernel=(2,), stride=(1,), pad=((1, 0),), dilation=(1,))
+    y = d.b.group_norm(y, d.weight([2], d.dt, "positive"), d.maybe(lambda: d.weight([2], d.dt)), groups=d.int(1, 2))
+    return d.b.reshape(y, shape=(1, n, 4))

@@ -74,9 +74,9 @@ class StreamCase:
         """Inputs of `length` frames; those of a longer one begin with those of a shorter one."""
         out = {}
         for i, v in enumerate(self.graph.inputs):
-            rng = np.random.default_rng((self.plan.seed, salt, i))
-            long = make_values(rng, "normal", v.type, {"T": LONGEST, "batch": self.batch})
             axis = time_axis(v)
+            rng = np.random.default_rng((self.plan.seed, 0 if axis is None else salt, i))
+            long = make_values(rng, "normal", v.type, {"T": LONGEST, "batch": self.batch})
             out[v.name] = long if axis is None else np.ascontiguousarray(np.take(long, np.arange(length), axis))
         return out
 
@@ -343,3 +343,17 @@ def reduced(plan: Plan, fails: Callable[[Plan], bool]) -> Plan:
             if shorter.steps and fails(shorter):
                 plan, going = shorter, True
     return plan
+
+
+def histogram(graphs: list[dict]) -> str:
+    """What a run of the suite held: graphs, ops, shares, and how many graphs had each kind of op and each builder."""
+    n, middle = len(graphs), lambda key: sorted(g[key] for g in graphs)[len(graphs) // 2]
+    share = lambda key: f"{100 * sum(map(bool, (g[key] for g in graphs))) / n:.0f} %"
+    lines = [
+        f"{n} graphs, {middle('ops')} ops in the middle one ({middle('step ops')} in its step)",
+        f"{share('joins')} join streams that are not equally late, {share('rates')} change the rate",
+    ]
+    for key in ("kinds", "builders"):
+        counts = Counter(name for g in graphs for name in g[key]).most_common()
+        lines.append(f"{key}: " + ", ".join(f"{name} {count}" for name, count in counts))
+    return "\n".join(lines)
