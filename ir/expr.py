@@ -265,6 +265,12 @@ def same(a: Size, b: Size) -> bool:
     return all(evaluate(difference, {name: n}) == 0 for n in range(1, shape.start + 2 * shape.period + 1))
 
 
+def slope(s: Size) -> Fraction | None:
+    """How fast `s` grows with its only symbol, in the long run; None where that is no number (a product of sizes)."""
+    line = _asymptote(s)
+    return line.slope if line else None
+
+
 class _Line(NamedTuple):
     """slope*n + low <= value <= slope*n + high for n >= 0; from `start` on the value is that line plus a period."""
 

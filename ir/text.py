@@ -14,7 +14,7 @@ from .expr import from_ast
 from .files import replacing, write_text
 from .graph import Graph, Loc, Module, Op, Value
 from .registry import definition
-from .types import DTYPES, parse_type, split_commas
+from .types import DTYPES, parse_dim, parse_type, split_commas
 from .weights import Weight, Weights, digest_of
 
 VERSION = 1
@@ -258,6 +258,8 @@ def _attr_from(node: ast.AST) -> Any:
         case ast.UnaryOp(op=ast.USub(), operand=x):
             value = _attr_from(x)
             return -value
+        case ast.BinOp(op=ast.MatMult()):  # a dimension that is time
+            return parse_dim(ast.unparse(node).replace(" ", ""))
     return from_ast(node)
 
 

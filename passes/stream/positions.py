@@ -1,0 +1,130 @@
+"""Values that depend on a frame's number alone: position tables, counts, rotary angles; made anew in every step.
+
+A generator is never delayed or cut: its counter starts where its reader stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...ir.expr import Size, same, slope, substitute, symbols
+from ...ir.graph import Op, Value
+from ...ir.types import Dim, Time
+from .facts import Const, Coord, growing, refuse
+from .step import Step
+
+
+def generated(step: Step, v: Value, at: Time) -> Value:
+    """The frames of a coordinate that stand beside a stream of time `at`, its time dimension in step with it."""
+    return _Maker(step, at).make(v, 0)
+
+
+class _Maker:
+    """Builds a coordinate's ops for the frames of one chunk."""
+
+    def __init__(self, step: Step, at: Time):
+        self.step, self.at = step, at
+        self.count = step.frames(at)
+        self.made: dict[tuple[int, int], Value] = {}
+
+    def make(self, v: Value, shift: int) -> Value:
+        """`v` at the frames of the chunk, `shift` further on."""
+        fact = self.step.fact(v)
+        if isinstance(fact, Const):
+            return fact.value
+        key = (id(v), shift)
+        if key not in self.made:
+            self.made[key] = self._timed(v, self._build(v, shift))
+        return self.made[key]
+
+    def _timed(self, old: Value, new: Value) -> Value:
+        for axis in self._times(old):
+            new = self.step.retimed(new, axis, self.at)
+        return new
+
+    def _times(self, v: Value) -> list[int]:
+        """The dimensions that follow the reader's stream: as fast, whatever a crop has taken."""
+        return [i for i in growing(v.type) if self._follows(self.step.length(v, i))]
+
+    def _follows(self, size: Size) -> bool:
+        return not isinstance(size, int) and symbols(size) == {self.step.sizes.symbol} and slope(size) == self.at.rate
+
+    def _build(self, v: Value, shift: int) -> Value:
+        op, b = v.op, self.step.b
+        if op is None:
+            raise refuse("SC206", f"it stands beside {v}, which has no time", self.step.op)
+        if op.kind == "iota":
+            self._beside(v)
+            return self._numbers(op.attrs["dtype"], shift)
+        if op.kind == "size":
+            raise refuse("SC206", f"its value depends on the length {op.attrs['of']} of the utterance", op)
+        if op.kind == "slice" and self._times(v) == [op.attrs["axis"]]:
+            return self._slice(op, shift)
+        if op.kind in ("pad", "concat", "flip", "cumsum", "cummax", "conv", "reshape") and not self._framewise(op):
+            raise refuse("SC202", "positions are computed frame by frame, not across frames", op)
+        operands = [None if o is None else self.make(o, shift) for o in op.operands]
+        attrs = {name: self._attr(value) for name, value in op.attrs.items()}
+        made = b.emit(op.kind, operands, attrs)
+        return made if not isinstance(made, tuple) else made[v.index]
+
+    def _framewise(self, op: Op) -> bool:
+        if op.kind != "reshape":
+            return all(not self._times(o) for o in op.operands if o is not None)
+        old, new = (self._times(v) for v in (op.operands[0], op.result))
+        return len(old) == len(new) and all(
+            same(self.step.length(op.operands[0], i), self.step.length(op.result, j)) for i, j in zip(old, new)
+        )
+
+    def _attr(self, value):
+        if isinstance(value, tuple):
+            return tuple(self._attr(v) for v in value)
+        if isinstance(value, Dim):
+            return (
+                Dim(self._attr(value.size), self.at)
+                if self._follows(substitute(value.size, self.step.sizes.constants))
+                else value
+            )
+        if isinstance(value, int | float | str | bool | None):
+            return value
+        return (
+            self.count if self._follows(substitute(value, self.step.sizes.constants)) else self.step.sizes.size(value)
+        )
+
+    def _beside(self, v: Value) -> None:
+        if not self._times(v):
+            raise refuse("SC206", f"{v} does not follow the stream that it stands beside", self.step.op)
+
+    def _numbers(self, dtype: str, shift: int) -> Value:
+        """The numbers of the frames, [frames]; several streams have several, [streams, 1…]: refused here."""
+        step = self.step
+        time = replace(self.at, delay=self.at.delay - shift)
+        numbers = step.clock.frames(time, self.count, true=True)
+        if step.streams > 1:
+            raise refuse(
+                "SC214",
+                "positions of several streams of a batch differ",
+                step.op,
+                "compile for one stream, without --batch",
+            )
+        return step.b.cast(numbers, dtype=dtype) if dtype != "i32" else numbers
+
+    def _slice(self, op: Op, shift: int) -> Value:
+        """A crop of a longer generator, or the first frames of a table."""
+        (x,), a = op.operands, op.attrs
+        if not isinstance(a["start"], int) or a["step"] != 1:
+            raise refuse("SC206", f"it starts at {a['start']}, which the length decides", op)
+        fact = self.step.fact(x)
+        if isinstance(fact, Coord) and self._times(x):
+            return self.make(x, shift + a["start"])
+        if not isinstance(fact, Const):
+            raise refuse("SC206", "a table that depends on the length in another way", op)
+        return self._table(op, fact.value, shift + a["start"])
+
+    def _table(self, op: Op, table: Value, shift: int) -> Value:
+        """Rows of a table, which bounds the stream."""
+        axis, most = op.attrs["axis"], table.type.sizes[op.attrs["axis"]]
+        clock, b = self.step.clock, self.step.b
+        numbers = self._numbers("i32", shift)
+        self.step.notes.append((f"the stream may have {most - shift} frames: the table of positions ends there", op))
+        index = b.minimum(b.maximum(numbers, clock.int(0)), clock.int(most - 1))
+        return b.gather(table, index, axis=axis)

@@ -1,0 +1,35 @@
+"""The table of streaming rules: one function an op, `rule(step, op)`, giving the fact of each result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...ir.graph import Op
+from .facts import Fact
+
+RULES: dict[str, Callable[..., Fact | tuple[Fact, ...]]] = {}
+
+
+def rule(*kinds: str):
+    """Register the streaming rule of some kinds of op."""
+
+    def register(function):
+        for kind in kinds:
+            if kind in RULES:
+                raise TypeError(f"{kind} has two streaming rules")
+            RULES[kind] = function
+        return function
+
+    return register
+
+
+def load() -> dict[str, Callable]:
+    """The table, every family of rules imported."""
+    from . import attention, framewise, refused, running, shape, transposed, window  # noqa: F401
+
+    return RULES
+
+
+def first_stream(step, op: Op):
+    """The fact of the first operand, which the walk has made sure is a stream (or scores)."""
+    return step.fact(op.operands[0])
