@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from speechc.compiler.capture import capture
-from speechc.ir.errors import CaptureError
+from speechc.ir.errors import CaptureError, UsageError
 from speechc.ir.interpreter import run
 from torch import nn
 
@@ -35,11 +35,11 @@ def test_missing_file_folder_and_other_zip(tmp_path):
         capture(tmp_path / "any.zip")
 
 
-def test_torchscript_is_named(tmp_path):
+def test_torchscript_wants_its_inputs_described(tmp_path):
     torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)).save(tmp_path / "script.pt")
-    with pytest.raises(CaptureError, match="TorchScript") as error:
+    with pytest.raises(UsageError, match="--input input=") as error:
         capture(tmp_path / "script.pt")
-    assert error.value.code == "SC405"
+    assert error.value.code == "SC041"
 
 
 def test_state_dict_says_how_to_use_it(tmp_path):

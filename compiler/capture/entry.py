@@ -13,7 +13,8 @@ from torch.utils import _pytree as pytree
 
 from ...ir.errors import CaptureError, IRError, UsageError
 from ...ir.graph import Module
-from . import importer
+from . import importer, script_state
+from .constants import bind, split
 from .export import (
     argument_names,
     check_arguments,
@@ -33,14 +34,13 @@ from .spec import InputSpec, parse_input_spec
 def run(model, inputs, time_axis, weights, trust_pickle) -> tuple[Module, Any]:
     """See `capture_with_reference` in the package."""
     source = open_source(model, weights, trust_pickle)
-    program, axes, names = _exported(source, inputs, time_axis)
+    program, axes, names, original = _exported(source, inputs, time_axis)
     meta = {"source_hash": source.digest, "producer": f"torch {torch.__version__}"}
     meta |= {key: source.about[key] for key in ("sample_rate", "tokens") if key in source.about}
     if source.notes:
         meta["notes"] = list(source.notes)
     module = _imported(program, axes, names, meta, every=source.program is not None)
-    original = source.module if source.module is not None else source.program.module()
-    return module, Reference(original, program)
+    return module, Reference(original if original is not None else source.program.module(), program)
 
 
 def _imported(program: ExportedProgram, axes, names, meta: dict, every: bool) -> Module:
@@ -61,10 +61,13 @@ def operators(model, inputs, time_axis, weights, trust_pickle) -> list[importer.
     return importer.used_operators(_exported(source, inputs, time_axis)[0])
 
 
-def _exported(source: Source, inputs, time_axis) -> tuple[ExportedProgram, dict | None, dict | None]:
-    """The functional program, the time axis by input (None: find out), the user's names of sizes by input."""
+def _exported(source: Source, inputs, time_axis) -> tuple[ExportedProgram, dict | None, dict | None, Any]:
+    """The functional program, the time axis by input (None: find out), the user's names of sizes by input, the model.
+
+    The last is what the graph is compared with; None where it is the exported program itself.
+    """
     if source.program is not None:
-        return _of_archive(source, inputs, time_axis)
+        return *_of_archive(source, inputs, time_axis), None
     module = source.module
     if any(m.training for m in module.modules()):
         source.notes.append("the model was in training mode; it was captured in evaluation mode")
@@ -74,15 +77,28 @@ def _exported(source: Source, inputs, time_axis) -> tuple[ExportedProgram, dict 
             "the model does not say what its inputs are",
             hints=[f"--input {name}=f32[1,T,80], with its real type and sizes" for name in argument_names(module)[:1]],
         )
+    inputs, constants, placed = split(inputs)
+    constants |= {argument_names(module)[i]: x for i, x in placed.items() if i < len(argument_names(module))}
+    module = bind(module, constants)
+    if source.script is not None:
+        script_state.forget(module)
     specs = _specs(argument_names(module), inputs)
     if specs is not None:
         samples, varying = _sampled(module, specs), {n: list(s.varying) for n, s in specs.items()}
         axes = {n: s.time_axis for n, s in specs.items() if s.time_axis is not None}
         axes |= _said_axes(specs, time_axis)
-        return export_module(module, samples, None, varying), axes, {n: s.shape for n, s in specs.items()}
-    samples = _named(module, inputs)
-    axes = time_axes(samples, time_axis)
-    return export_module(module, samples, axes), axes, None
+        names = {n: s.shape for n, s in specs.items()}
+        wanted = None
+    else:
+        samples, varying, names = _named(module, inputs), None, None
+        wanted = axes = time_axes(samples, time_axis)
+    original = module
+    if source.script is not None:
+        check_arguments(module, samples)
+        try_forward(module, samples)
+        original = script_state.Original(source.script, constants)
+        script_state.settle(module, original, samples)
+    return export_module(module, samples, wanted, varying), axes, names, original
 
 
 def _said_axes(specs: Mapping[str, InputSpec], time_axis) -> dict[str, int]:
@@ -196,7 +212,8 @@ class Reference:
     def __init__(self, original: torch.nn.Module, program: ExportedProgram):
         self.original, self.program = original, program
         self.names = list(user_inputs(program))
-        self.buffers = {n: (b, b.detach().clone()) for n, b in original.named_buffers()}
+        modular = isinstance(original, torch.nn.Module)
+        self.buffers = {n: (b, b.detach().clone()) for n, b in original.named_buffers()} if modular else {}
 
     def __call__(self, feeds: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
         leaves: Sequence = [torch.from_numpy(np.ascontiguousarray(feeds[n])) for n in self.names]
@@ -208,7 +225,8 @@ class Reference:
                 result = self.original(*args, **kwargs)
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
-            restore(self.original, self.buffers)
+            if self.buffers:
+                restore(self.original, self.buffers)
         arrays: list[np.ndarray] = []
         for x in pytree.tree_leaves(result):
             if isinstance(x, torch.Tensor) and x.is_complex():
@@ -222,4 +240,5 @@ class Reference:
 
 def _evaluating_if_possible(module: torch.nn.Module) -> contextlib.AbstractContextManager:
     """Evaluation mode for a module of the user's; exported programs have theirs built in."""
-    return contextlib.nullcontext() if "GraphModule" in type(module).__name__ else evaluating(module)
+    ours = isinstance(module, torch.nn.Module) and "GraphModule" not in type(module).__name__
+    return evaluating(module) if ours else contextlib.nullcontext()

@@ -10,7 +10,7 @@ import torch
 from ...ir.graph import Loc
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
-_TORCH = re.compile(r"(^|[/\\])torch[/\\]")
+_FOREIGN = re.compile(r"(^|[/\\])(torch|compiler[/\\]capture)[/\\]")
 
 
 def location(node: torch.fx.Node, prefix: str = "") -> Loc:
@@ -34,11 +34,11 @@ def _clean(path: str) -> str:
 
 @lru_cache(maxsize=65536)
 def source_line(trace: str | None) -> str:
-    """`file.py:12` of the innermost frame outside torch, or of the innermost frame at all."""
+    """`file.py:12` of the innermost frame outside torch and capture, or of the innermost frame at all."""
     frames = _FRAME.findall(trace or "")
     if not frames:
         return ""
-    own = [f for f in frames if not _TORCH.search(f[0])]
+    own = [f for f in frames if not _FOREIGN.search(f[0])]
     name, line = (own or frames)[-1]
     file = re.split(r"[/\\]", name)[-1]
     return f"{file}:{line}"

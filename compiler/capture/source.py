@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import re
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from torch.export import ExportedProgram
 
 from ...ir.errors import CaptureError, UsageError
-from . import archive, pickled
+from . import archive, pickled, script_file, script_module
 from .recognise import Kind, recognise
 
 _FACTORY = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_][\w.]*)$")
@@ -22,10 +23,14 @@ _FACTORY = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_][\w.]*)$")
 
 @dataclass
 class Source:
-    """An opened model: a module or an exported program, what its file says about it, and the file's SHA-256."""
+    """An opened model: a module or an exported program, what its file says about it, and the file's SHA-256.
+
+    For TorchScript, `module` runs the graphs of `script`.
+    """
 
     name: str
     module: torch.nn.Module | None = None
+    script: torch.jit.ScriptModule | None = None
     program: ExportedProgram | None = None
     about: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
@@ -37,11 +42,13 @@ def open_source(model, weights=None, trust_pickle: bool = False) -> Source:
 
     `model` is an `nn.Module`, an `ExportedProgram`, a path or `package.module:factory`; `weights` the path of a state
     dict for a module or factory. Raises `CaptureError`: SC400 missing or unreadable, SC401 not a model, SC402 damaged,
-    SC403 a pickle that was not asked for, SC404 weights without their model, SC405 TorchScript, SC406 the factory or
-    its weights do not work.
+    SC403 a pickle that was not asked for, SC404 weights without their model, SC406 the factory or its weights do not
+    work.
     """
     if isinstance(model, ExportedProgram):
         source = Source("model", program=model)
+    elif isinstance(model, torch.jit.ScriptModule):
+        source = _from_script(model)
     elif isinstance(model, torch.nn.Module):
         source = Source(type(model).__name__, module=model)
     else:
@@ -53,7 +60,7 @@ def open_source(model, weights=None, trust_pickle: bool = False) -> Source:
             else _from_file(Path(text), trust_pickle)
         )
     if weights is not None:
-        if source.module is None:
+        if source.module is None or source.script is not None:
             raise UsageError("SC045", f"{model} has its weights inside: --weights goes with package.module:factory")
         pickled.load_weights(source.module, Path(weights))
         source.digest = digest_of(Path(weights))
@@ -72,14 +79,20 @@ def _from_file(path: Path, trust_pickle: bool) -> Source:
         program, about = archive.read(path)
         return Source(path.stem, program=program, about=about, digest=digest_of(path))
     if kind is Kind.SCRIPT:
-        raise CaptureError(
-            "SC405",
-            f"{path} is a TorchScript file, which this release does not read yet (the streaming release brings it)",
-            hints=["save the model with torch.export.save, or pass package.module:factory with --weights"],
-        )
+        script, unit = script_file.load(path, trust_pickle)
+        return Source(path.stem, script_module.root(script, unit), script, digest=digest_of(path))
     if kind is Kind.PICKLE:
         return Source(path.stem, module=pickled.load_module(path, trust_pickle), digest=digest_of(path))
     raise CaptureError("SC401", f"{path} is not a PyTorch model: {detail}")
+
+
+def _from_script(model: torch.jit.ScriptModule) -> Source:
+    """A script in memory, as the file that it would be."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.pt"
+        model.save(str(path))
+        script, unit = script_file.load(path, True)
+    return Source(model.original_name, script_module.root(script, unit), script)
 
 
 def _from_factory(module_name: str, attribute: str) -> Source:
@@ -90,6 +103,8 @@ def _from_factory(module_name: str, attribute: str) -> Source:
         for part in attribute.split("."):
             found = getattr(found, part)
         made = found if isinstance(found, torch.nn.Module) else found()
+        if isinstance(made, torch.jit.ScriptModule):
+            return _from_script(made)
     except Exception as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name)
         hints = ["run speechc where the package can be imported"] if missing else []

@@ -1,4 +1,4 @@
-"""Descriptions of inputs as text: `name=f32[1,T,80]`."""
+"""Descriptions of inputs as text: `name=f32[1,T,80]`, or `name=16000` for one that is always that number."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ...ir.errors import UsageError
 from ...ir.types import DTYPES
 
 _SPEC = re.compile(r"\s*(?:([A-Za-z_]\w*)\s*=)?\s*([a-z]\w*)\s*\[([^\]]*)\]\s*$")
+_CONSTANT = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*([-+]?\d+|[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?|[-+]?\d+\.|true|false)\s*$")
 BATCH = ("B", "N", "batch")
 
 
@@ -33,11 +34,34 @@ class InputSpec:
         return next(iter(named or axes), None)
 
 
+@dataclass(frozen=True)
+class ConstantSpec:
+    """An argument of forward that is no tensor and is always the same: a sample rate, a flag."""
+
+    name: str
+    value: int | float | bool
+
+
+def parse_input(text: str) -> InputSpec | ConstantSpec:
+    """Read `name=f32[1,T,80]`, or `name=16000`, `name=0.5`, `name=true`. Raises `UsageError` SC040."""
+    found = _CONSTANT.match(text)
+    if not found:
+        return parse_input_spec(text)
+    name, value = found.groups()
+    if value in ("true", "false"):
+        return ConstantSpec(name, value == "true")
+    return ConstantSpec(name, int(value) if re.fullmatch(r"[-+]?\d+", value) else float(value))
+
+
 def parse_input_spec(text: str) -> InputSpec:
     """Read `name=f32[1,T,80]`; the name may be left out. Raises `UsageError` SC040."""
     found = _SPEC.match(text)
     if not found:
-        raise UsageError("SC040", f"not an input: {text!r}", hints=["write it as name=f32[1,T,80]"])
+        raise UsageError(
+            "SC040",
+            f"not an input: {text!r}",
+            hints=["write it as name=f32[1,T,80]", "a number that is always the same: name=16000"],
+        )
     name, dtype, dims = found.groups()
     if dtype not in DTYPES:
         raise UsageError("SC040", f"{text!r}: unknown element type {dtype}", hints=[f"one of {', '.join(DTYPES)}"])
