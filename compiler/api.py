@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..lowering.manifest import Manifest
+from ..lowering.stream_session import BatchSession, StreamSession
 from ..lowering.target import Session
 from . import driver
+from .streaming import Streaming
 
 
 class Artifact:
@@ -34,6 +36,16 @@ class Artifact:
         """
         return self.session.run(*(np.ascontiguousarray(a) for a in arrays))
 
+    def stream(self, **constants: np.ndarray) -> StreamSession | BatchSession:
+        """A new session that takes chunks: `push(chunk)`, `flush()`, `reset()`, each giving a tuple of arrays.
+
+        `constants`: the inputs that do not follow time, by name, given once. A file for several streams gives a
+        `BatchSession`: `step({stream: (chunk,)})`, or `streams[i].push(chunk)`. Raises `UsageError` SC050 for a file
+        that takes whole utterances.
+        """
+        batch = BatchSession(driver.open_artefact(self.path), constants)
+        return batch.streams[0] if batch.batch == 1 else batch
+
     def __repr__(self) -> str:
         return f"Artifact({str(self.path)!r}, {self.manifest.target}, {self.manifest.precision})"
 
@@ -53,6 +65,17 @@ def compile(
     min_snr: float | None = None,
     options: Mapping[str, object] | None = None,
     integer_ports: bool = False,
+    sample_rate: int | None = None,
+    frame_shift: str | None = None,
+    stream: str | int | None = None,
+    attention: str | None = None,
+    left_context: str | None = None,
+    conv: str | None = None,
+    bidirectional: str | None = None,
+    normalise: str | None = None,
+    max_latency: str | None = None,
+    batch: int | None = None,
+    cache: str = "speed",
 ) -> Artifact:
     """Compile a PyTorch model to a file for `target`, and prove that the file does what the model did.
 
@@ -60,7 +83,15 @@ def compile(
     sample arrays (by name or in order), or texts such as `"audio=f32[1,T]"`; not needed where the archive has its own.
     `time_axis`: the axis of the input that is time; a dict by input name for several. `calibration`: feeds, or a folder
     of recordings. `integer_ports`: the file takes and gives int8 (with calibration). `output`: a file or folder (the
-    current one by default). Raises `SpeechcError` with a code.
+    current one by default).
+
+    `stream="320ms"` (or `"12 frames"`) makes a file that takes so much a step and keeps its states: `Artifact.stream`
+    runs it. `attention`, `left_context`, `conv`, `bidirectional` and `normalise` change the model so that it can
+    stream, as the flags of the command line do, and `Artifact.report["rewrite"]` says what that loses; `max_latency`
+    refuses more than that; `batch` streams go in one step; `cache` ("speed", "memory") is what attention keeps.
+    `sample_rate` in Hz (raw audio) or `frame_shift` (`"10ms"`, features) are for models that do not say theirs.
+
+    Raises `SpeechcError` with a code.
     """
     subject = driver.read_subject(model, inputs, time_axis, Path(weights) if weights else None, trust_pickle)
     settings = driver.Settings(
@@ -72,6 +103,10 @@ def compile(
         min_snr=min_snr,
         options=dict(options or {}),
         integer_ports=integer_ports,
+        sample_rate=sample_rate,
+        streaming=Streaming(
+            stream, attention, left_context, conv, bidirectional, normalise, max_latency, batch, cache, frame_shift
+        ),
     )
     report = driver.build(subject, settings)
     return Artifact(report.artefact, driver.manifest_of(report.artefact), report.as_dict())

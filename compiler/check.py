@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,15 +49,8 @@ def prove(
     names = graph.output_names
     expected, meant = [], []
     for feed in feeds:
-        expected.append(reference(feed))
-        for name, array in zip(names, expected[-1]):
-            if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
-                raise NumericalError(
-                    "SC501",
-                    f"the model gives NaN in output {name}",
-                    hints=["another sample: --calibrate DIR, or inputs from Python"],
-                )
-        meant.append(real_outputs(graph, interpret(graph, stored_feeds(graph, feed), initial_states(graph))))
+        expected.append(finite(names, reference(feed)))
+        meant.append(meaning(module, feed))
     # A runtime holds the weights once or twice more: what was computed for the graph goes first.
     module.weights.release()
     session, found = open_session(), []
@@ -66,22 +59,54 @@ def prove(
         written = session.run_named(stored_feeds(graph, feed))
         actual = real_outputs(graph, [written[name] for name in names])
         found.append((difference(actual, right), difference(graphs, right), difference(actual, graphs)))
-    file, own, between = (_worst([f[i] for f in found]) for i in range(3))
+    file, own, between = (worst(f[i] for f in found) for i in range(3))
     proof = Proof(file, own, between, [{n: list(a.shape) for n, a in feed.items()} for feed in feeds])
-    least = min_snr if min_snr is not None else MIN_SNR.get(precision)
     for what, seen in (("the rewritten graph", own), ("the emitted file", file)):
-        if precision == "float32" and min_snr is None:
-            wrong, wanted = not seen.error <= FLOAT32, f"at most {FLOAT32:g} is rounding"
-            code, hints = "SC502", ["--bisect finds the pass, and in it the rewrite, that breaks it"]
-        else:
-            wrong, wanted = not seen.snr >= (least or 0), f"at least {least:g} dB wanted"
-            code = "SC503"
-            hints = ["--calibrate DIR with real recordings", "--min-snr DB accepts less", "keep more layers in float"]
-        if wrong:
-            where = [locate(feeds[0])] if seen is file else []
-            raise NumericalError(code, f"{what} is not the model: {seen} ({wanted})", [w for w in where if w], hints)
+        hold(what, "the model", seen, precision, min_snr, lambda seen=seen: locate(feeds[0]) if seen is file else "")
     return proof
 
 
-def _worst(all_: list[Difference]) -> Difference:
-    return Difference(max(d.error for d in all_), min(d.snr for d in all_))
+def hold(
+    what: str,
+    reference: str,
+    seen: Difference,
+    precision: str,
+    min_snr: float | None = None,
+    where: Callable[[], str] = lambda: "",
+) -> None:
+    """Raise `NumericalError` where a difference is more than rounding, or than the precision (`min_snr`) allows."""
+    least = min_snr if min_snr is not None else MIN_SNR.get(precision)
+    if precision == "float32" and min_snr is None:
+        wrong, wanted = not seen.error <= FLOAT32, f"at most {FLOAT32:g} is rounding"
+        code, hints = "SC502", ["--bisect finds the pass, and in it the rewrite, that breaks it"]
+    else:
+        wrong, wanted = not seen.snr >= (least or 0), f"at least {least:g} dB wanted"
+        code = "SC503"
+        hints = ["--calibrate DIR with real recordings", "--min-snr DB accepts less", "keep more layers in float"]
+    if wrong:
+        places = [w for w in (where(),) if w]
+        raise NumericalError(code, f"{what} is not {reference}: {seen} ({wanted})", places, hints)
+
+
+def meaning(module: Module, feeds: Feeds) -> tuple[np.ndarray, ...]:
+    """The outputs of the first graph in the interpreter, as the real numbers that they stand for."""
+    graph = next(iter(module.graphs.values()))
+    return real_outputs(graph, interpret(graph, stored_feeds(graph, feeds), initial_states(graph)))
+
+
+def finite(names: list[str], arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """The outputs of the model itself, if there is no NaN in them. Raises `NumericalError` SC501."""
+    for name, array in zip(names, arrays):
+        if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
+            raise NumericalError(
+                "SC501",
+                f"the model gives NaN in output {name}",
+                hints=["another sample: --calibrate DIR, or inputs from Python"],
+            )
+    return arrays
+
+
+def worst(found: Iterable[Difference]) -> Difference:
+    """The largest error and the least SNR of several."""
+    found = list(found)
+    return Difference(max(d.error for d in found), min(d.snr for d in found))

@@ -37,6 +37,38 @@ Dump = Annotated[Path | None, typer.Option("--dump-ir", metavar="DIR", help="Wri
 Verify = Annotated[
     str, typer.Option("--verify-each", metavar="types|numeric", help="Check the graph after every pass.")
 ]
+STREAMING = "Streaming (durations: 320ms, 2.5s or 12 frames)"
+
+
+def _streaming(flag: str, metavar: str, help: str):
+    return typer.Option(flag, metavar=metavar, help=help, rich_help_panel=STREAMING)
+
+
+Stream = Annotated[str | None, _streaming("--stream", "DUR", "Make a file that takes DUR of audio a step, with state.")]
+Attention = Annotated[
+    str | None,
+    _streaming(
+        "--attention", "chunk:DUR,left=DUR,right=DUR|window:left=DUR,right=DUR", "Limit how far attention sees."
+    ),
+]
+LeftContext = Annotated[str | None, _streaming("--left-context", "DUR", "Limit how far back attention sees.")]
+Conv = Annotated[
+    str | None,
+    _streaming("--conv", "delay|chunk|causal", "Convolutions: exact and late, to the chunk's end, or without future."),
+]
+Bidirectional = Annotated[
+    str | None,
+    _streaming("--bidirectional", "latency-controlled:chunk=DUR,right=DUR|forward", "Recurrences that run backward."),
+]
+Normalise = Annotated[
+    str | None, _streaming("--normalise", "fixed|cumulative|window:DUR", "Statistics over the whole utterance.")
+]
+MaxLatency = Annotated[str | None, _streaming("--max-latency", "DUR", "Refuse more, the step's chunk included.")]
+Batch = Annotated[int | None, _streaming("--batch", "N", "Independent streams in one step.")]
+Cache = Annotated[str, _streaming("--cache", "speed|memory", "What attention keeps of the past.")]
+FrameShift = Annotated[
+    str | None, _streaming("--frame-shift", "10ms", "Of the model's features, where it does not take raw audio.")
+]
 Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help="Stop after N rewrites.")]
 Bisect = Annotated[bool, typer.Option("--bisect", help="Find the pass, and in it the rewrite, that breaks equality.")]
 
@@ -57,6 +89,16 @@ def compile_(
     option: Annotated[
         list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="An option of the target.")
     ] = None,
+    stream: Stream = None,
+    attention: Attention = None,
+    left_context: LeftContext = None,
+    conv: Conv = None,
+    bidirectional: Bidirectional = None,
+    normalise: Normalise = None,
+    max_latency: MaxLatency = None,
+    batch: Batch = None,
+    cache: Cache = "speed",
+    frame_shift: FrameShift = None,
     inputs: Inputs = None,
     time_axis: TimeAxis = None,
     weights: Weights = None,
@@ -72,6 +114,7 @@ def compile_(
 ) -> None:
     """Compile a model to a file for a target, and prove that the file does what the model did."""
     from . import driver, show
+    from .streaming import Streaming
 
     if int8 and fp16:
         raise UsageError("SC014", "--int8 and --fp16 exclude each other")
@@ -91,6 +134,9 @@ def compile_(
         dump=dump_ir,
         limit=limit,
         sample_rate=sample_rate,
+        streaming=Streaming(
+            stream, attention, left_context, conv, bidirectional, normalise, max_latency, batch, cache, frame_shift
+        ),
     )
     with diverted(), show.progress(quiet or as_json) as progress:
         progress(f"capturing {model}")
@@ -105,6 +151,23 @@ def compile_(
         print(json.dumps(report.as_dict()))
     elif not quiet:
         show.report(report)
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="An artefact with its manifest.")],
+    audio: Annotated[Path, typer.Argument(help="A recording, or the inputs as .npy or .npz.")],
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Feed it chunk by chunk and show results as they come.")
+    ] = False,
+    threads: Annotated[int | None, typer.Option("--threads", metavar="N", help="Threads of the runtime.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
+) -> None:
+    """Run a compiled file on a recording: the text where it has tokens, else the shapes of its outputs."""
+    from .run_file import run_file
+
+    for line in run_file(file, audio, stream, threads):
+        print(json.dumps(line.as_dict()) if as_json else line, flush=True)
 
 
 @app.command()

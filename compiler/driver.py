@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,20 @@ from ..lowering.target import target as find_target
 from ..passes.base import Context, Pass, make, registered
 from .audio import read_samples
 from .bisect import Culprit, bisect, smallest
-from .check import FLOAT32, Proof, prove
+from .check import FLOAT32, Proof, meaning, prove
+from .check_stream import layout, prove_stream, rewrite_loss, stream_feeds
 from .dump import DumpDir, PrintAfter
+from .durations import tick_rate
 from .executor import Executor
 from .localise import first_divergence
 from .manager import Manager, Step
+from .numerics import Difference
 from .plan import plan
 from .reduce import write_reproducer
 from .samples import Feeds, as_feeds, at_lengths, check_limits, default_sizes, draw
+from .stages import Stages
+from .streamed import Streamed, describe
+from .streaming import Streaming, rewrites, step_pass
 
 Progress = Callable[[str], None]
 RUN_TIME_SCALES = (
@@ -56,6 +63,7 @@ class Settings:
     dump: Path | None = None
     limit: int | None = None
     sample_rate: int | None = None
+    streaming: Streaming = field(default_factory=Streaming)
 
 
 @dataclass
@@ -81,11 +89,14 @@ class Report:
     steps: list[Step]
     remarks: list[str]
     seconds: float
+    rewrite: Difference | None = None  # what rewrites that change the meaning lose
+    streamed: Streamed | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON; infinite SNR (no difference at all) is null."""
         file = self.proof.file.as_dict()
-        return {
+        more = {} if self.rewrite is None else {"rewrite": self.rewrite.as_dict()}
+        return more | {
             "artefact": str(self.artefact),
             "files": [str(f) for f in self.files],
             "target": self.target,
@@ -98,6 +109,7 @@ class Report:
             "passes": [s.as_dict() for s in self.steps],
             "remarks": self.remarks,
             "seconds": round(self.seconds, 3),
+            **({} if self.streamed is None else {"streaming": self.streamed.as_dict()}),
         }
 
 
@@ -145,13 +157,21 @@ def _name_of(model: Any) -> str:
     return type(model).__name__.lower()
 
 
-def planned(subject: Subject, settings: Settings, calibrated: bool) -> list[Pass]:
+def planned(
+    subject: Subject, settings: Settings, calibrated: bool, note: Callable[[str], None] = lambda text: None
+) -> list[Pass]:
     """The passes of this compilation: the user's list, or the plan of the target and precision."""
+    asked = settings.streaming.checked()
     if settings.passes is not None:
+        if asked != Streaming(frame_shift=asked.frame_shift):
+            raise UsageError("SC017", "--passes replaces the plan: write the streaming passes into it as well")
         return [make(text) for text in settings.passes]
     if settings.integer_ports and not (settings.precision == "int8" and calibrated):
         raise UsageError("SC019", "integer inputs and outputs want --int8 and --calibrate: they need fixed scales")
-    return plan(find_target(settings.target), settings.precision, calibrated, settings.integer_ports)
+    hz = tick_rate(subject.module, settings.sample_rate, asked.frame_shift)
+    step = step_pass(asked, hz) if asked.wanted else None
+    target = find_target(settings.target)
+    return plan(target, settings.precision, calibrated, settings.integer_ports, rewrites(asked, hz), step, note)
 
 
 def build(subject: Subject, settings: Settings, progress: Progress = lambda what: None) -> Report:
@@ -165,7 +185,16 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
         f for sample in proof_samples(samples) or [subject.sample] for f in at_lengths(sample, graph, limits(module))
     ]
     context = Context(Executor(), samples, settings.limit, trials=[subject.sample])
-    steps = transform(subject, settings, context, planned(subject, settings, bool(samples)), progress)
+    note = lambda text: context.remark("note", "streaming", text, Loc(""))
+    passes = planned(subject, settings, bool(samples), note)
+    stages, traced = Stages(passes, module), limits(module)
+    hz = tick_rate(module, settings.sample_rate, settings.streaming.frame_shift)
+    if settings.sample_rate is not None:
+        module.meta.setdefault("sample_rate", settings.sample_rate)
+    steps = transform(subject, settings, context, passes, progress, [stages])
+    streamed = None
+    if stages.streams:
+        streamed = describe(stages, module, settings.streaming, hz)
     for g in module.graphs.values():
         target.check(g)
     if settings.precision == "int8":
@@ -178,13 +207,22 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
         written = target.emit(module, folder / final.name, settings.precision, settings.options)
         progress("proving that the file does what the model did")
         load = lambda: target.load(folder / final.name)
-        locate = lambda feed: str(first_divergence(module, target, feed, settings.precision, FLOAT32) or "")
-        proof = prove(subject.reference, module, load, feeds, settings.precision, settings.min_snr, locate)
+        checked = (settings.precision, settings.min_snr)
+        loss = None if stages.normal is None else rewrite_loss(subject.reference, stages, feeds)
+        if streamed is not None:
+            fed = stream_feeds(feeds[0], next(iter(stages.whole.graphs.values())), graph, layout(module), traced)
+            proof, streamed.proof = prove_stream(subject.reference, stages, module, load, fed, *checked)
+        else:
+            locate = lambda feed: str(first_divergence(module, target, feed, settings.precision, FLOAT32) or "")
+            reference = subject.reference if loss is None else partial(meaning, stages.rewritten)
+            proof = prove(reference, module, load, feeds, *checked, locate)
         files = _deliver(written, final.parent)
     size = sum(f.stat().st_size for f in files if not f.name.endswith(".json"))
     remarks = [str(r) for r in context.remarks]
     seconds = time.perf_counter() - start
-    return Report(final, files, target.name, settings.precision, size, proof, steps, remarks, seconds)
+    return Report(
+        final, files, target.name, settings.precision, size, proof, steps, remarks, seconds, loss, streamed
+    )  # fmt: skip
 
 
 def check_integers(module: Module, target: str, context: Context) -> None:
@@ -211,7 +249,12 @@ def limits(module: Module) -> dict[str, list[int | None]]:
 
 
 def transform(
-    subject: Subject, settings: Settings, context: Context, passes: Iterable[Pass], progress: Progress
+    subject: Subject,
+    settings: Settings,
+    context: Context,
+    passes: Iterable[Pass],
+    progress: Progress,
+    observers: Iterable[Callable] = (),
 ) -> list[Step]:
     """Run the passes with the observers that the settings ask for. Raises `UsageError` SC017 for what it cannot do."""
     for value, allowed, what in (
@@ -223,7 +266,7 @@ def transform(
     if settings.limit is not None and settings.limit < 0:
         raise UsageError("SC017", f"--limit {settings.limit}: 0 or more rewrites")
     manager = Manager(context, settings.verify_each, subject.sample)
-    manager.observers.append(lambda index, p, module, step: progress(f"pass {index} {p}"))
+    manager.observers += [lambda index, p, module, step: progress(f"pass {index} {p}"), *observers]
     if settings.print_after:
         manager.observers.append(PrintAfter(settings.print_after))
     dump = DumpDir(settings.dump, subject.module) if settings.dump else None

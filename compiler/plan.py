@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from ..ir.errors import UsageError
 from ..lowering.target import Target
 from ..passes.base import Pass, make
+from .streaming import fixed_scales
 
 NORMALIZE = ("simplify", "fold-pad", "fold", "cse", "dce")
 OPTIMIZE = (
@@ -22,13 +25,30 @@ OPTIMIZE = (
     "cse",
     "dce",
 )
+AFTER_STREAMING = ("simplify", "fold", "cse", "dce")
 
 
-def plan(target: Target, precision: str, calibrated: bool, integer_ports: bool = False) -> list[Pass]:
-    """The passes that bring a captured graph into the target's form at a precision, in order."""
+def plan(
+    target: Target,
+    precision: str,
+    calibrated: bool,
+    integer_ports: bool = False,
+    rewrites: Sequence[str] = (),
+    step: str | None = None,
+    note: Callable[[str], None] = lambda text: None,
+) -> list[Pass]:
+    """The passes that bring a captured graph into the target's form at a precision, in order.
+
+    `rewrites` change the meaning so that it can stream; `step` is the streaming pass, which makes the graph of one
+    step. `note` is told what streaming leaves in float.
+    """
     if precision not in target.precisions:
         raise UsageError(
             "SC013", f"{target.name} has no precision {precision}", hints=[f"one of {', '.join(target.precisions)}"]
         )
     compress = (*target.compress(precision, calibrated), *(["integer-ports"] if integer_ports else []))
-    return [make(text) for text in (*NORMALIZE, *OPTIMIZE, *compress, *target.legalize_for(precision))]
+    streaming: tuple[str, ...] = ()
+    if step is not None:
+        compress, streaming = fixed_scales(compress, note), (step, *AFTER_STREAMING)
+    texts = (*NORMALIZE, *rewrites, *OPTIMIZE, *compress, *streaming, *target.legalize_for(precision))
+    return [make(text) for text in texts]

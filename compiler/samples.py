@@ -69,6 +69,12 @@ def at_lengths(feeds: Feeds, graph: Graph, limits: Mapping[str, list[int | None]
     return [feeds, {v.name: _cut(feeds[v.name], [evaluate(d.size, other) for d in v.type.shape]) for v in graph.inputs}]
 
 
+def resized(feeds: Feeds, graph: Graph, sizes: Mapping[str, int]) -> Feeds:
+    """The feeds cut, or repeated, to other sizes of some of the graph's symbols."""
+    full = {**bind_sizes(graph, feeds), **sizes}
+    return {v.name: _cut(feeds[v.name], [evaluate(d.size, full) for d in v.type.shape]) for v in graph.inputs}
+
+
 def check_limits(graph: Graph, feeds: Feeds, limits: Mapping[str, list[int | None]], what: str) -> None:
     """Raise `UsageError` where a size is outside the range that the capture found."""
     for name, n in bind_sizes(graph, feeds).items():

@@ -22,6 +22,7 @@ from ..passes.base import Remark, registered
 from .bisect import Culprit
 from .driver import Report, manifest_of
 from .manager import Step
+from .show_stream import facts, latency_tables, size_text, step_facts
 
 # A pipe or a file has no width of its own; tables must not be broken for it.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
@@ -45,6 +46,11 @@ def report(r: Report) -> None:
     table.add_row("target", f"{r.target}, {r.precision}")
     table.add_row("size", size_text(r.bytes))
     table.add_row("against the model", f"{r.proof.file}")
+    if r.rewrite is not None:
+        table.add_row("the rewrite", f"SNR {r.rewrite.snr:.1f} dB against the model as it was")
+    if r.streamed is not None:
+        for name, text in facts(r.streamed):
+            table.add_row(name, text)
     lengths = "; ".join(", ".join(f"{n}{s}" for n, s in feed.items()) for feed in r.proof.lengths)
     table.add_row("checked at", lengths)
     changed = sum(s.changed for s in r.steps)
@@ -53,18 +59,12 @@ def report(r: Report) -> None:
     )
     table.add_row("seconds", f"{r.seconds:.1f}")
     err.print(table)
+    if r.streamed is not None:
+        for more in latency_tables(r.streamed):
+            err.print(more)
     for text in r.remarks:
         if text.startswith("note"):
             err.print(text, markup=False)
-
-
-def size_text(n: int) -> str:
-    """Bytes as people say them."""
-    for unit in ("B", "KB", "MB"):
-        if n < 1000:
-            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
-        n /= 1000
-    return f"{n:.2f} GB"
 
 
 def steps(done: Iterable[Step], remarks: Iterable[Remark]) -> None:
@@ -127,6 +127,8 @@ def inspect(path: Path, depth: int) -> None:
         for what, ports in (("input", m.inputs), ("output", m.outputs), ("state", m.states)):
             for p in ports:
                 out.print(f"  {what} {p.name}: {p.dtype}[{', '.join(map(str, p.shape))}]", markup=False)
+        for name, text in step_facts(m):
+            out.print(f"  {name}: {text}", markup=False)
         for note in m.notes:
             out.print(f"  note: {note}", markup=False)
         return

@@ -108,7 +108,9 @@ class BatchSession:
         for i in streams:
             self._places[i] = self._start()
             for name, axis in self._axes.items():
-                self.session.set_state(name, _with_rows(self.session.state(name), self._initial[name], axis, [i]))
+                self.session.set_state(
+                    name, _with_rows(self.session.state(name), self._initial[name], axis, [i], self.batch)
+                )
 
     # -- one stream ------------------------------------------------------------------------------------------------
     def _start(self) -> _Place:
@@ -204,7 +206,7 @@ class BatchSession:
         before = {n: self.session.state(n) for n in self._axes} if idle else {}
         got = self.session.run_named(feeds)
         for name, old in before.items():
-            self.session.set_state(name, _with_rows(self.session.state(name), old, self._axes[name], idle))
+            self.session.set_state(name, _with_rows(self.session.state(name), old, self._axes[name], idle, self.batch))
         for i in ready:
             place = self._places[i]
             for t in self.layout.outputs:
@@ -252,9 +254,9 @@ class StreamSession:
         self._batch.reset([self.index])
 
 
-def _with_rows(array: np.ndarray, source: np.ndarray, axis: int, rows: Sequence[int]) -> np.ndarray:
-    """`array` with the rows `rows` along `axis` taken from `source`."""
-    out = array.copy()
-    where = (slice(None),) * axis + (list(rows),)
+def _with_rows(array: np.ndarray, source: np.ndarray, axis: int, streams: Sequence[int], batch: int) -> np.ndarray:
+    """`array` with what belongs to `streams` taken from `source`; a stream has one row along `axis`, or several."""
+    out, each = array.copy(), array.shape[axis] // batch
+    where = (slice(None),) * axis + ([i * each + row for i in streams for row in range(each)],)
     out[where] = source[where]
     return out

@@ -1,0 +1,87 @@
+"""Copies of the graph along a compilation that changes its meaning or makes it a step: what the proof compares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from ..ir.errors import UsageError
+from ..ir.graph import Graph, Module
+from ..ir.text import clone
+from ..lowering.manifest import manifest_of
+from ..lowering.streaming import layout_of
+from ..passes.base import Context, Pass
+from ..passes.base import Streaming as StreamedIsWhole
+from ..passes.durations import MEASURED
+
+
+class Stages:
+    """An observer of passes that keeps the graph before the rewrites, after them, and before the streaming pass.
+
+    `normal` and `rewritten` are None where nothing is rewritten, `whole` where nothing is streamed.
+    """
+
+    def __init__(self, passes: Sequence[Pass], module: Module):
+        self.passes = list(passes)
+        rewriting = [i for i, p in enumerate(passes, 1) if p.equal == MEASURED]
+        streaming = [i for i, p in enumerate(passes, 1) if isinstance(p.equal, StreamedIsWhole)]
+        self.at = {"whole": streaming[0] - 1} if streaming else {}
+        if rewriting:
+            self.at |= {"normal": rewriting[0] - 1, "rewritten": rewriting[-1]}
+        self.normal: Module | None = None
+        self.rewritten: Module | None = None
+        self.whole: Module | None = None
+        self(0, None, module, None)
+
+    def __call__(self, index: int, p: Pass | None, module: Module, step: object) -> None:
+        for name, wanted in self.at.items():
+            if wanted == index:
+                setattr(self, name, clone(module))
+
+    @property
+    def streams(self) -> bool:
+        """Whether the result is a step graph."""
+        return "whole" in self.at
+
+    def describe(self, module: Module, hz: Fraction | None) -> None:
+        """Note in `module.meta` what a runner of its step graph must know.
+
+        Raises `UsageError` SC051 where the graph does not hold as many streams as were asked for.
+        """
+        index, whole = self.at["whole"], next(iter(self.whole.graphs.values()))
+        batch = self.passes[index].batch or rows(whole)
+        step = next(iter(module.graphs.values()))
+        layout = layout_of(manifest_of(step, "", "", "float32", {}), batch)
+        if batch > 1 and layout.inputs[0].batch_axis is None:
+            raise UsageError(
+                "SC051",
+                f"the model's input {layout.inputs[0].name} is not for {batch} streams",
+                hints=[f"capture it with a batch that varies: --input {layout.inputs[0].name}=f32[batch,T]"],
+            )
+        clock = next(d.time.clock for v in step.inputs for d in v.type.shape if d.time is not None)
+        symbol = next(str(d.size) for v in whole.inputs for d in v.type.shape if d.time is not None)
+        module.meta["streaming"] = {"chunk": layout.chunk, "batch": batch, "clock": clock, "length": symbol}
+        module.meta["tick_hz"] = None if hz is None else int(hz) if hz.denominator == 1 else float(hz)
+        module.meta["state_batch"] = self._axes(step, batch) if batch > 1 else {}
+
+    def _axes(self, step: Graph, batch: int) -> Mapping[str, int]:
+        """The axis of every state that counts streams: the one that grows with one stream more."""
+        more, own = clone(self.whole), Context()
+        for index, p in enumerate(self.passes[self.at["whole"] :]):
+            again = type(p)(**{**vars(p), "batch": batch + 1}) if index == 0 else p
+            for graph in more.graphs.values():
+                again.run(graph, own)
+                graph.sweep()
+        larger = next(iter(more.graphs.values())).states
+        found = {}
+        for name, v in step.states.items():
+            sizes = zip(v.type.sizes, larger[name].type.sizes) if name in larger else ()
+            found[name] = next((i for i, (a, b) in enumerate(sizes) if a != b), None)
+        return {name: axis for name, axis in found.items() if axis is not None}
+
+
+def rows(graph: Graph) -> int:
+    """The batch that the streaming pass takes where none is asked for."""
+    from ..passes.streaming import rows as own
+
+    return own(graph)
