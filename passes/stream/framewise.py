@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
+from ...ir import ops  # noqa: F401  registers the core ops
 from ...ir.graph import Op, Value
-from ...ir.registry import OPS
-from ...ir.types import normal_axis
+from ...ir.registry import OPS, definition
+from ...ir.types import DTYPES, normal_axis
 from .facts import Const, Coord, Fact, Stream, refuse
 from .rules import rule
 from .step import Step
 
 POINTWISE = [name for name, kept in OPS.items() if kept.family == "pointwise"]
+UNARY = {name for name in POINTWISE if len(OPS[name].operands) == 1 and name != "cast"}
 MEASURED = "  (changes the output; its loss is measured and printed)"
 ATTENTION = "--attention chunk:640ms,left=2560ms" + MEASURED
 NORMALISE = "--normalise cumulative, or fixed with --calibrate DIR" + MEASURED
@@ -17,6 +23,8 @@ NORMALISE = "--normalise cumulative, or fixed with --calibrate DIR" + MEASURED
 
 def framewise(step: Step, op: Op) -> Stream:
     """The op on one chunk, its streams in step and sizes made those of a step."""
+    if (padded := _padded_alone(step, op)) is not None:
+        return padded
     facts = [step.fact(v) if v is not None else None for v in op.operands]
     present = [i for i, f in enumerate(facts) if f is not None]
     values = step.join([facts[i] for i in present], [op.operands[i] for i in present])
@@ -25,6 +33,17 @@ def framewise(step: Step, op: Op) -> Stream:
         operands[i] = v
     made = step.b.emit(op.kind, operands, step.sizes.attr_map(op))
     return step.stream(op.result, made)
+
+
+def _padded_alone(step: Step, op: Op) -> Stream | None:
+    """An op on single elements of a stream that is still to be padded: what it makes of the padding is the padding."""
+    if len(op.operands) != 1 or op.kind not in UNARY or set(op.attrs) & {"out", "dynamic"}:
+        return None
+    x = step.fact(op.operands[0])
+    if x.pads is None:
+        return None
+    fill = definition(op.kind).run(op, [np.array(x.pads.fill, DTYPES[x.value.type.dtype])], {}, dict)[0]
+    return step.stream(op.result, step.b.emit(op.kind, (x.value,), op.attrs), replace(x.pads, fill=fill.item()))
 
 
 def time_of(step: Step, v: Value) -> int | None:

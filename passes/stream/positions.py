@@ -68,6 +68,10 @@ class _Maker:
         return made if not isinstance(made, tuple) else made[v.index]
 
     def _framewise(self, op: Op) -> bool:
+        if op.kind in ("concat", "flip", "cumsum", "cummax"):
+            return op.attrs["axis"] % op.result.type.rank not in self._times(op.result)
+        if op.kind == "pad":
+            return all(op.attrs["pads"][i] == (0, 0) for i in self._times(op.result))
         if op.kind != "reshape":
             return all(not self._times(o) for o in op.operands if o is not None)
         old, new = (self._times(v) for v in (op.operands[0], op.result))

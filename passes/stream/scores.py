@@ -52,6 +52,8 @@ class Window:
         """The row of a table [phases, …, queries, keys] for this step, laid out as scores are."""
         step, rank = self.step, self.rank
         name = f"{self.op.loc.path or 'attention'}.{what}"
+        if table.ndim > rank and table.shape[1] == 1:  # the same for every stream
+            table = table[:, 0]
         inner = (1,) * (rank - table.ndim) + table.shape[1:]
         if len(table) == 1:
             return step.graph.weight(name, np.ascontiguousarray(table.reshape((1,) * (rank - len(inner)) + inner)))
@@ -197,6 +199,8 @@ def _columns(window: Window, v: Value, product: Value, table: Value, distances: 
 
 def _skewed(step: Step, r: Value, queries: int, keys: int) -> Value:
     """out[q, w] = r[q, w - q + queries - 1], by reading r in rows that are one shorter."""
+    if queries == 1:
+        return r
     *lead, _, width = r.type.sizes
     rank = r.type.rank
     for axis, d in enumerate(r.type.shape):

@@ -7,7 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from ...ir.expr import Size
+from ...ir.errors import IRError
+from ...ir.expr import Size, slope
 from ...ir.graph import Op, Value
 from ...ir.types import Dim, Time
 from .facts import Const, Pads, Stream, growing, refuse
@@ -17,12 +18,12 @@ from .step import Step
 from .window import Window, merged, windowed
 
 
-def settled(step: Step, op: Op, v: Value, axis: int, time: Time) -> Stream:
+def settled(step: Step, op: Op, v: Value, axis: int, time: Time, pads: Pads | None = None) -> Stream:
     """The fact of the op's result: `v`, whose only time dimension is `axis`."""
     for i, d in enumerate(v.type.shape):
         if d.time is not None and i != axis:
             v = step.b.retime(v, axis=i, to=Dim(d.size))
-    return step.stream(op.result, step.retimed(v, axis, time))
+    return step.stream(op.result, step.retimed(v, axis, time), pads)
 
 
 def carrier(step: Step, op: Op) -> int:
@@ -37,22 +38,34 @@ def _grows(step: Step, op: Op, axis: int) -> bool:
     return not isinstance(step.length(op.result, axis), int)
 
 
-@rule("transpose", "expand")
+@rule("expand")
 def _(step: Step, op: Op) -> Stream:
     return framewise(step, op)
 
 
+@rule("transpose")
+def _(step: Step, op: Op) -> Stream:
+    x = step.fact(op.operands[0])
+    return step.stream(op.result, step.b.transpose(x.value, perm=op.attrs["perm"]), x.pads)
+
+
 @rule("reshape")
 def _(step: Step, op: Op) -> Stream:
-    x, axis = step.plain(step.fact(op.operands[0])), carrier(step, op)
+    x, axis = step.fact(op.operands[0]), carrier(step, op)
+    if x.pads is not None and slope(step.length(op.result, axis)) != x.time.rate:
+        x = step.plain(x)  # frames are stacked or taken apart: the pads must be there
     shape = step.sizes.attr(op.attrs["shape"], op)
     change = Fraction(shape[axis], step.frames(x.time))
     if change.numerator != 1 and change.denominator != 1:
         raise refuse("SC206", f"{change} frames come out for every frame", op)
     x = step.delayed(x, -(-x.time.delay // change.denominator) * change.denominator)
-    time = Time(x.time.clock, x.time.rate * change, int(x.time.delay * change), step.length(op.result, axis))
-    bare = step.b.retime(x.value, axis=x.axis, to=Dim(x.dim.size))  # which dimension goes where is known already
-    return settled(step, op, step.b.reshape(bare, shape=shape), axis, time)
+    length = x.time.length if x.pads else step.length(op.result, axis)
+    time = Time(x.time.clock, x.time.rate * change, int(x.time.delay * change), length)
+    try:
+        made = step.b.reshape(x.value, shape=shape)
+    except IRError:  # sizes of one step do not show where time goes; those of the whole did
+        made = step.b.reshape(step.b.retime(x.value, axis=x.axis, to=Dim(x.dim.size)), shape=shape)
+    return settled(step, op, made, axis, time, x.pads)
 
 
 @rule("slice")
@@ -74,8 +87,8 @@ def _(step: Step, op: Op) -> Stream:
     if step.frames(x.time) % every:
         raise refuse("SC200", f"a step of {step.frames(x.time)} frames is no multiple of {every}", op,
                      f"--stream with a multiple of {every} of these frames")  # fmt: skip
-    x = step.delayed(x, -(-x.time.delay // every) * every)
-    kept = step.b.slice(x.value, axis=x.axis, start=0, stop=x.dim.size, step=every)
+    bare = step.b.retime(x.value, axis=x.axis, to=Dim(x.dim.size))  # frames 0, s, 2s, … stand at places delay mod s
+    kept = step.b.slice(bare, axis=x.axis, start=x.time.delay % every, stop=x.dim.size, step=every)
     time = Time(x.time.clock, x.time.rate / every, x.time.delay // every, whole)
     return settled(step, op, kept, x.axis, time)
 

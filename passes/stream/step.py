@@ -169,7 +169,12 @@ class Step:
             return self._apply(op, self.history(replace(x, value=inner), frames, role, fill, lead, trail))
         shape = [frames if i == axis else s for i, s in enumerate(v.type.sizes)]
         state = self.graph.state(self.name(role), Tensor(v.type.dtype, shape, v.type.quant), _stored(fill, v.type))
-        return self.b.history(v, state, axis=axis, lead=lead, trail=trail)
+        known = trail if isinstance(trail, int) else 0
+        seen = self.b.history(v, state, axis=axis, lead=lead, trail=known)
+        if known is trail:
+            return seen
+        time = seen.type.shape[axis].time
+        return self.retimed(seen, axis, replace(time, length=time.length + trail))
 
     def name(self, role: str) -> str:
         """A fresh name for a state of the op that is being rewritten."""
