@@ -38,6 +38,9 @@ class _Maker:
         return self.made[key]
 
     def _timed(self, old: Value, new: Value) -> Value:
+        for axis, d in enumerate(new.type.shape):  # in steps of one frame time looks like any other dimension
+            if d.time is not None and axis not in self._times(old):
+                new = self.step.b.retime(new, axis=axis, to=Dim(d.size))
         for axis in self._times(old):
             new = self.step.retimed(new, axis, self.at)
         return new

@@ -10,8 +10,8 @@ import numpy as np
 from ...ir.errors import IRError, UnsupportedError
 from ...ir.expr import Size, evaluate, same, substitute
 from ...ir.graph import Builder, Graph, Op, Value
-from ...ir.registry import quantized
-from ...ir.types import Dim, Tensor, Time
+from ...ir.registry import dequantized, quantized
+from ...ir.types import DTYPES, Dim, Tensor, Time
 from .clock import Clock
 from .facts import Const, Coord, Fact, Pads, Score, Sizes, Stream, refuse, same_stream
 
@@ -128,7 +128,7 @@ class Step:
         return replace(x, value=self._masked[key])
 
     def _mask(self, v: Value, real: Value, x: Stream, fill: float) -> Value:
-        again = self._behind(v)
+        again = self._behind(v, fill)
         if again is not None:  # stored as integers: mask what is stored, and read it again
             op, inner = again
             return self._apply(op, self._mask(inner, real, x, fill))
@@ -143,11 +143,14 @@ class Step:
         real = self.b.where(shown, self.b.dequantize(v), self.b.const(fill, "f32"))
         return self.b.quantize(real, scale=q.scale, zero_point=q.zero_point, dtype=v.type.dtype)
 
-    def _behind(self, v: Value) -> tuple[Op, Value] | None:
-        """The op and the narrower value behind a value that is only unpacked: what histories and masks work on."""
+    def _behind(self, v: Value, fill: float) -> tuple[Op, Value] | None:
+        """The op and the narrower value behind a value that is only unpacked: what histories and masks work on.
+
+        None where the narrower one cannot hold `fill`.
+        """
         op = v.op
         if op is not None and op.kind in ("dequantize", "cast") and op.operands[0].kind in ("result", "input"):
-            return op, op.operands[0]
+            return (op, op.operands[0]) if _holds(op.operands[0].type, v.type, fill) else None
         return None
 
     def _apply(self, op: Op, *operands: Value) -> Value:
@@ -163,7 +166,7 @@ class Step:
         if frames == 0:
             time = replace(x.time, delay=x.time.delay - lead, length=x.time.length + lead + trail)
             return self.retimed(v, axis, time)
-        again = self._behind(v)
+        again = self._behind(v, fill)
         if again is not None and again[1].type.rank == v.type.rank:
             op, inner = again
             return self._apply(op, self.history(replace(x, value=inner), frames, role, fill, lead, trail))
@@ -229,6 +232,16 @@ class Step:
             case Score():
                 raise refuse("SC204", "it reads scores of queries and keys that attention does not close", self.op)
         raise IRError(f"{fact} is no fact")
+
+
+def _holds(inner: Tensor, outer: Tensor, fill: float) -> bool:
+    """Whether `fill` comes out of a number that `inner` stores."""
+    if not np.isfinite(fill):
+        return inner.is_float
+    stored = np.array(_stored(fill, inner), DTYPES[inner.dtype])
+    if inner.quant is not None:
+        stored = dequantized(stored, inner, dict)
+    return stored.astype(DTYPES[outer.dtype]) == np.array(fill, DTYPES[outer.dtype])
 
 
 def _stored(fill: float, type: Tensor) -> float | int:
