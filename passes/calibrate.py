@@ -154,7 +154,7 @@ def observe(
         _watch(graph, results, samples, add)
     else:
         for part in _groups(graph, results, samples):
-            copy = _returning(graph, part)
+            copy = returning(graph, part)
             for feeds in samples:
                 for v, array in zip(part, context.run(copy, feeds), strict=True):
                     add(v, array)
@@ -188,7 +188,7 @@ def _groups(graph: Graph, results: list[Value], samples: Sequence[Feeds]) -> lis
     return groups
 
 
-def _returning(graph: Graph, values: list[Value]) -> Graph:
+def returning(graph: Graph, values: list[Value]) -> Graph:
     """A copy of `graph` that returns `values` instead of its outputs, without the ops that they do not need."""
     copy = clone(Module({graph.name: graph}, graph.weights)).main
     twin = {id(r): s for op, other in zip(graph.ops, copy.ops) for r, s in zip(op.results, other.results)}

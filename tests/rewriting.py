@@ -2,7 +2,10 @@
 
 import numpy as np
 from speechc.compiler.manager import evaluate64
+from speechc.ir.expr import symbol
+from speechc.ir.graph import Builder, Loc, Module
 from speechc.ir.text import clone, parse_module
+from speechc.ir.types import Dim, Tensor, time_input
 from speechc.ir.verifier import verify
 from speechc.passes.base import Context, make
 
@@ -26,6 +29,16 @@ def filled(text):
     for i, w in enumerate(module.weights):
         array = np.random.default_rng(i).uniform(-1, 1, w.type.sizes).astype(np.float32)
         w._load, w._digest = lambda array=array: array, None
+    return module
+
+
+def built(shape, build):
+    """A graph of one input x: f32, `shape` with "T" for time, and what `build(b, x)` makes of it."""
+    module = Module()
+    graph = module.graph("main")
+    dims = [time_input(symbol("T"), "audio") if s == "T" else Dim(s) for s in shape]
+    b = Builder(graph, Loc("net.layer", "Layer", "net.py:1"))
+    graph.output(build(b, graph.input("x", Tensor("f32", dims))), "y")
     return module
 
 

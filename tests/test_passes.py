@@ -29,6 +29,7 @@ DRAWN = settings(
 )
 PASSES = [name for name, cls in registered().items() if not isinstance(cls.equal, Streaming)]
 TEXTS = [*PASSES, "merge-linear{of=''}", "quantize{mode='dynamic', least=1}", "quantize{mode='weights', least=1}"]
+TEXTS += ["conv-context{mode='chunk', chunk=12}", "normalise{mode='fixed'}", "normalise{mode='window', frames=12}"]
 DRAWINGS = 120
 SHARE = 0.05  # of the drawings each pass has to change
 
