@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..ir.errors import UsageError
 from ..lowering.manifest import Manifest
-from ..lowering.stream_session import BatchSession, StreamSession
+from ..lowering.stream_session import BatchSession, ManyStreams, StreamSession
 from ..lowering.target import Session
 from . import driver
 from .streaming import Streaming
@@ -36,15 +37,22 @@ class Artifact:
         """
         return self.session.run(*(np.ascontiguousarray(a) for a in arrays))
 
-    def stream(self, **constants: np.ndarray) -> StreamSession | BatchSession:
-        """A new session that takes chunks: `push(chunk)`, `flush()`, `reset()`, each giving a tuple of arrays.
+    def stream(
+        self, streams: int | None = None, /, **constants: np.ndarray
+    ) -> StreamSession | BatchSession | ManyStreams:
+        """A new session that takes chunks: `push(chunk)`, `flush()`, `reset()`, the first two giving tuples of arrays.
 
-        `constants`: the inputs that do not follow time, by name, given once. A file for several streams gives a
-        `BatchSession`: `step({stream: (chunk,)})`, or `streams[i].push(chunk)`. Raises `UsageError` SC050 for a file
-        that takes whole utterances.
+        With `streams`, or for a file with a batch, as many independent streams: `session.streams[i]` is one, and
+        `session.step({i: (chunk,), …})` feeds several at once (together in one step, where the file has a batch).
+        `constants`: the inputs that do not follow time, by name, given once. Raises `UsageError` SC050 for a file that
+        takes whole utterances, SC213 where a file with a batch is asked for another number of streams.
         """
-        batch = BatchSession(driver.open_artefact(self.path), constants)
-        return batch.streams[0] if batch.batch == 1 else batch
+        batch = BatchSession(self.session, constants)
+        if streams in (None, batch.batch):
+            return batch.streams[0] if streams is None and batch.batch == 1 else batch
+        if batch.batch != 1:
+            raise UsageError("SC213", f"{self.path} is for {batch.batch} streams, not {streams}")
+        return ManyStreams(self.session, streams, constants)
 
     def __repr__(self) -> str:
         return f"Artifact({str(self.path)!r}, {self.manifest.target}, {self.manifest.precision})"

@@ -28,7 +28,7 @@ def facts(s: Streamed) -> Iterator[tuple[str, str]]:
     streams = f", {s.batch} streams" if s.batch > 1 else ""
     yield "chunk", f"{_said(s, s.chunk)}{streams}"
     for late in s.late:
-        wait = f"{_said(s, late.ticks)} behind the end of its chunk" if late.delay else "none beyond its chunk"
+        wait = f"{_said(s, late.ticks)}, and the chunk" if late.delay else "the chunk alone"
         yield f"latency of {late.output}", wait
     yield "state", f"{size_text(s.state_bytes)} in {sum(h.count for h in s.held.values())} tensors"
     if s.proof is not None:
@@ -63,7 +63,7 @@ def step_facts(m: Manifest) -> Iterator[tuple[str, str]]:
     yield "chunk", f"{_duration(s['chunk'], hz)}, {s['batch']} stream{'s' if s['batch'] > 1 else ''}"
     for name, o in s["outputs"].items():
         late = Fraction(o["delay"]) / Fraction(o["rate"])
-        yield f"latency of {name}", f"{_duration(late, hz)} ({o['delay']} of its frames) behind the end of its chunk"
+        yield f"latency of {name}", f"{_duration(late, hz)} ({o['delay']} of its frames), and the chunk"
     yield "state", f"{size_text(s['state_bytes'])} in {len(m.states)} tensors"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from ..ir.errors import UsageError
+from ..ir.expr import symbols
 from ..ir.graph import Graph, Module
 from ..ir.text import clone
 from ..lowering.manifest import manifest_of
@@ -13,6 +14,7 @@ from ..lowering.streaming import layout_of
 from ..passes.base import Context, Pass
 from ..passes.base import Streaming as StreamedIsWhole
 from ..passes.durations import MEASURED
+from ..passes.streaming import rows
 
 
 class Stages:
@@ -59,8 +61,9 @@ class Stages:
                 hints=[f"capture it with a batch that varies: --input {layout.inputs[0].name}=f32[batch,T]"],
             )
         clock = next(d.time.clock for v in step.inputs for d in v.type.shape if d.time is not None)
-        symbol = next(str(d.size) for v in whole.inputs for d in v.type.shape if d.time is not None)
-        module.meta["streaming"] = {"chunk": layout.chunk, "batch": batch, "clock": clock, "length": symbol}
+        length = layout.inputs[0].length
+        facts = {"chunk": layout.chunk, "batch": batch, "clock": clock, "length": str(length)}
+        module.meta["streaming"] = facts | {"symbol": next(iter(symbols(length)))}
         module.meta["tick_hz"] = None if hz is None else int(hz) if hz.denominator == 1 else float(hz)
         module.meta["state_batch"] = self._axes(step, batch) if batch > 1 else {}
 
@@ -78,10 +81,3 @@ class Stages:
             sizes = zip(v.type.sizes, larger[name].type.sizes) if name in larger else ()
             found[name] = next((i for i, (a, b) in enumerate(sizes) if a != b), None)
         return {name: axis for name, axis in found.items() if axis is not None}
-
-
-def rows(graph: Graph) -> int:
-    """The batch that the streaming pass takes where none is asked for."""
-    from ..passes.streaming import rows as own
-
-    return own(graph)

@@ -32,9 +32,10 @@ class _Place:
 class BatchSession:
     """The streams of one step file, as many as its batch, each pushed, flushed and reset alone.
 
-    `session` runs the file; `constants` are the inputs that do not follow time, whole. Streams that have a full chunk
-    move together in one step; the others keep their states. `tail` is what stands behind the end of a stream. Arrays
-    are in the model's own layout, with one row along the batch axis.
+    `session` runs the file; states are kept here, so that many streams can share one loaded file. `constants` are the
+    inputs that do not follow time, whole. Streams that have a full chunk move together in one step; the others keep
+    their states. `tail` is what stands behind the end of a stream. Arrays are in the model's own layout, with one row
+    along the batch axis.
     """
 
     def __init__(self, session: Session, constants: Mapping[str, np.ndarray] | None = None, tail: float = 0.0):
@@ -53,6 +54,7 @@ class BatchSession:
         self._axes: dict[str, int] = {n: a for n, a in axes.items() if a is not None}
         session.reset()
         self._initial = {s.name: session.state(s.name) for s in self._states}
+        self._values = dict(self._initial)
         self._places = [self._start() for _ in range(self.batch)]
         self.streams = [StreamSession(self, i) for i in range(self.batch)]
 
@@ -102,15 +104,13 @@ class BatchSession:
     def reset(self, streams: Iterable[int] | None = None) -> None:
         """Start streams (all by default) from the beginning."""
         if streams is None or self.batch == 1:
-            self.session.reset()
+            self._values = dict(self._initial)
             self._places = [self._start() for _ in range(self.batch)]
             return
         for i in streams:
             self._places[i] = self._start()
             for name, axis in self._axes.items():
-                self.session.set_state(
-                    name, _with_rows(self.session.state(name), self._initial[name], axis, [i], self.batch)
-                )
+                self._values[name] = _with_rows(self._values[name], self._initial[name], axis, [i], self.batch)
 
     # -- one stream ------------------------------------------------------------------------------------------------
     def _start(self) -> _Place:
@@ -203,10 +203,12 @@ class BatchSession:
         if self.layout.clocked:
             feeds[CLOCK_INPUT] = np.array([ready.get(i, 0) for i in range(self.batch)], np.int32)
         idle = [i for i in range(self.batch) if i not in ready]
-        before = {n: self.session.state(n) for n in self._axes} if idle else {}
+        for name, value in self._values.items():
+            self.session.set_state(name, value)
         got = self.session.run_named(feeds)
-        for name, old in before.items():
-            self.session.set_state(name, _with_rows(self.session.state(name), old, self._axes[name], idle, self.batch))
+        for name, old in self._values.items():
+            new = self.session.state(name)
+            self._values[name] = _with_rows(new, old, self._axes[name], idle, self.batch) if idle else new
         for i in ready:
             place = self._places[i]
             for t in self.layout.outputs:
@@ -228,6 +230,31 @@ class BatchSession:
             return 0, t.block
         length = t.frames(self.layout.ticks(place.pushed[self.layout.inputs[0].name]))
         return 0, min(max(length - place.steps * t.block, 0), t.block)
+
+
+class ManyStreams:
+    """Independent streams that take turns in a file for one: the interface of a `BatchSession`, for any number."""
+
+    def __init__(self, session: Session, count: int, constants: Mapping[str, np.ndarray] | None = None):
+        self.streams = [BatchSession(session, constants).streams[0] for _ in range(count)]
+
+    def step(self, chunks: Mapping[int, Sequence[np.ndarray]]) -> dict[int, Outputs]:
+        """As `BatchSession.step`."""
+        return {i: self._stream(i).push(*arrays) for i, arrays in chunks.items()}
+
+    def flush(self, streams: Iterable[int] | None = None) -> dict[int, Outputs]:
+        """As `BatchSession.flush`."""
+        return {i: self._stream(i).flush() for i in (range(len(self.streams)) if streams is None else streams)}
+
+    def reset(self, streams: Iterable[int] | None = None) -> None:
+        """As `BatchSession.reset`."""
+        for i in range(len(self.streams)) if streams is None else streams:
+            self._stream(i).reset()
+
+    def _stream(self, i: int) -> StreamSession:
+        if not 0 <= i < len(self.streams):
+            raise UsageError("SC213", f"there is no stream {i}; there are {len(self.streams)}")
+        return self.streams[i]
 
 
 class StreamSession:
