@@ -1,5 +1,6 @@
 """Puts this folder on the path, so that tests can import what they share (`models`, `op_cases`)."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -8,3 +9,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 def pytest_addoption(parser):
     parser.addoption("--update-golden", action="store_true", help="write what passes make into tests/golden/*.sir")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The histogram of the random streaming graphs, whichever worker drew them."""
+    reports = terminalreporter.stats.get("passed", [])
+    found = [json.loads(text) for r in reports for name, text in r.user_properties if name == "streaming"]
+    if found:
+        from stream_cases import histogram
+
+        terminalreporter.section("random streaming graphs")
+        terminalreporter.write_line(histogram([graph for part in found for graph in part]))

@@ -186,14 +186,15 @@ def _(step: Step, op: Op) -> Stream:
 
 def _counted(step: Step, op: Op, at: int) -> Stream:
     """A mean over the real frames of each window: the mean with zeros, over the share of frames that are real."""
-    b, x = step.b, step.fact(op.operands[0])
+    b, found = step.b, step.fact(op.operands[0])
+    x = step.plain(found)  # frames of another pad count as real ones
     counted = replace(x, value=_ones(step, x))
     made = []
     for stream in (x, counted):
         step.facts[id(op.operands[0])] = stream
         at, bare, seen, _ = rolled(step, op, op.attrs["kernel"][at], 0.0)
         made.append(b.emit("avg_pool", (seen,), unpadded(op, at, count_pad=True)))
-    step.facts[id(op.operands[0])] = x
+    step.facts[id(op.operands[0])] = found
     total, share = made
     share = b.where(b.less(b.const(0, share.type.dtype), share), share, b.const(1, share.type.dtype))
     return step.stream(op.result, b.div(total, share))
