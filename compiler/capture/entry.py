@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,9 @@ def _exported(source: Source, inputs, time_axis) -> tuple[ExportedProgram, dict 
         script_state.forget(module)
     specs = _specs(argument_names(module), inputs)
     if specs is not None:
-        samples, varying = _sampled(module, specs), {n: list(s.varying) for n, s in specs.items()}
+        with _of_a_trace(source):
+            samples = _sampled(module, specs)
+        varying = {n: list(s.varying) for n, s in specs.items()}
         axes = {n: s.time_axis for n, s in specs.items() if s.time_axis is not None}
         axes |= _said_axes(specs, time_axis)
         names = {n: s.shape for n, s in specs.items()}
@@ -95,10 +97,22 @@ def _exported(source: Source, inputs, time_axis) -> tuple[ExportedProgram, dict 
     original = module
     if source.script is not None:
         check_arguments(module, samples)
-        try_forward(module, samples)
+        with _of_a_trace(source):
+            try_forward(module, samples)
         original = script_state.Original(source.script, constants)
         script_state.settle(module, original, samples)
     return export_module(module, samples, wanted, varying), axes, names, original
+
+
+@contextlib.contextmanager
+def _of_a_trace(source: Source) -> Iterator[None]:
+    """Say of a script whose forward fails that it may be a trace."""
+    try:
+        yield
+    except CaptureError as error:
+        if source.script is not None and error.code == "SC410":
+            error.hints.append("a trace holds the lengths it was traced at: describe those, or use torch.jit.script")
+        raise
 
 
 def _said_axes(specs: Mapping[str, InputSpec], time_axis) -> dict[str, int]:

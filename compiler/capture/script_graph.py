@@ -43,21 +43,25 @@ class Block:
     steps: list[Step] = field(default_factory=list)
 
 
-def block_of(graph, function: str) -> Block:
-    """The steps of a graph (or of a node's block), whose code belongs to `function`."""
+def block_of(graph, function: str, before: tuple[str, int] = ("", 0)) -> Block:
+    """The steps of a graph (or of a node's block), whose code belongs to `function`.
+
+    Nodes without a place of their own (a call of a function has none) stand where the node before them does.
+    """
     block = Block(tuple(v.debugName() for v in graph.inputs()), tuple(v.debugName() for v in graph.outputs()))
     for node in graph.nodes():
-        block.steps.append(_step(node, function))
+        before = _place(node.sourceRange()) or before
+        block.steps.append(_step(node, function, before))
     return block
 
 
-def _step(node: torch._C.Node, function: str) -> Step:
+def _step(node: torch._C.Node, function: str, place: tuple[str, int]) -> Step:
     kind = node.kind()
     if kind in _OBJECTS:
         raise CaptureError(
             "SC433",
             f"the script makes or uses objects of its own ({kind}), which are neither modules nor tensors",
-            where=["{}:{}".format(*_place(node.sourceRange()))],
+            where=["{}:{}".format(*place)] if place[0] else [],
             hints=["write that part with tensors, numbers, lists and modules"],
         )
     named = kind in ("prim::GetAttr", "prim::SetAttr", "prim::CallMethod")
@@ -68,8 +72,8 @@ def _step(node: torch._C.Node, function: str) -> Step:
         node.schema() if kind.startswith("aten::") else "",
         tuple(v.debugName() for v in node.inputs()),
         tuple(v.debugName() for v in node.outputs()),
-        tuple(block_of(b, function) for b in node.blocks()),
-        _at(*_place(node.sourceRange()), function),
+        tuple(block_of(b, function, place) for b in node.blocks()),
+        _at(*place, function),
         name,
         node.output().toIValue() if constant and not name and node.hasAttribute("value") else None,
     )
@@ -79,10 +83,9 @@ _OBJECTS = {"prim::CreateObject", "prim::Enter", "prim::Exit", "prim::fork", "at
 
 
 @lru_cache(maxsize=65536)
-def _place(text: str) -> tuple[str, int]:
-    """File and line of a node: the original's where the archive kept them, else the archive's own code; or ("", 0)."""
-    original, _, _ = text.partition("Serialized ")
-    text = original if original.strip() else text
+def _place(text: str) -> tuple[str, int] | None:
+    """File and line of a node as the archive remembers them; None where it does not (its own code has other lines)."""
+    text = text.partition("Serialized ")[0]
     found = _SCRIPTED.search(text)
     if found:
         file, line = found[1], int(found[2])
@@ -93,7 +96,7 @@ def _place(text: str) -> tuple[str, int]:
         return file, line
     frames = _TRACED.findall(text)  # innermost first
     own = [f for f in frames if not _TORCH.search(f[0])]
-    return next(((f, int(n)) for f, n in own or frames), ("", 0))
+    return next(((f, int(n)) for f, n in own or frames), None)
 
 
 def _remember(file: str, line: int, code: str) -> None:

@@ -7,12 +7,12 @@ module. What forward leaves in attributes is kept by `script_state`.
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from ...ir.errors import CaptureError
 from . import script_ops
@@ -25,6 +25,7 @@ class Code:
     def __init__(self, unit: torch._C.CompilationUnit):
         self.unit = unit
         self.blocks: dict[tuple[str, str], Block] = {}
+        self.parameters: dict[tuple, tuple[Scripted, str]] = {}  # by place in memory: module and name
 
     def method(self, script: torch.jit.ScriptModule, name: str) -> Block:
         key = (script._c._type().annotation_str, name)
@@ -54,6 +55,8 @@ class Scripted(torch.nn.Module):
         self.method = "forward"
         for name, tensor in script.named_parameters(recurse=False):
             self._parameters[name] = torch.nn.Parameter(tensor.detach(), requires_grad=False)
+            if tensor.numel():
+                code.parameters[_memory(tensor)] = (self, name)
         for name, tensor in script.named_buffers(recurse=False):
             self._buffers[name] = tensor
         for name, child in script.named_children():
@@ -82,7 +85,12 @@ class Scripted(torch.nn.Module):
         value = self.hidden[0]._c.getattr(name)
         if isinstance(value, torch.ScriptObject):
             raise CaptureError("SC433", f"the script holds an object that is neither module nor tensor: {name}")
-        return copy.deepcopy(value)
+        return map_tensors(lambda x: self.known(x, torch.clone), value)
+
+    def known(self, tensor: torch.Tensor, otherwise: Callable = lambda x: x) -> torch.Tensor:
+        """The parameter that a tensor of the file is (an LSTM has a list of its own)."""
+        owner, name = self.hidden[1].parameters.get(_memory(tensor), (None, ""))
+        return otherwise(tensor) if owner is None else owner._parameters[name]
 
     def read(self, name: str) -> Any:
         """The attribute `name`."""
@@ -102,7 +110,16 @@ class Scripted(torch.nn.Module):
         self.written.add(name)
         self.changed.add(name)
         if self.calls == 1:
-            self.first_assigned.setdefault(name, []).append(copy.deepcopy(value))
+            self.first_assigned.setdefault(name, []).append(map_tensors(torch.clone, value))
+
+
+def _memory(tensor: torch.Tensor) -> tuple:
+    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype
+
+
+def map_tensors(function: Callable, value: Any) -> Any:
+    """A copy of a value of numbers, containers and tensors, with `function` of each tensor."""
+    return pytree.tree_map(lambda x: function(x) if isinstance(x, torch.Tensor) else x, value)
 
 
 class Root(Scripted):

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ...ir.errors import CaptureError
+from . import script_fused
 
 DTYPES = (
     torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.float32, torch.float64,
@@ -186,6 +187,8 @@ ANY: dict[str, Callable] = {
     "aten::tensor": _tensor, "aten::as_tensor": _as_tensor, "aten::max_pool1d": _max_pool,
     **{f"aten::{n}.input": _recurrent(n) for n in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
     **{f"aten::{n}.data": _recurrent(n) for n in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
+    "aten::_native_multi_head_attention": script_fused.attention,
+    "aten::_transformer_encoder_layer_fwd": script_fused.encoder_layer,
     "aten::add.t": operator.add, "aten::add_.t": _then("extend"),
 }  # fmt: skip
 

@@ -19,7 +19,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from ...ir.errors import CaptureError
-from .script_module import Root, Scripted
+from .script_module import Root, Scripted, map_tensors
 
 CALLS = 4  # of the comparison: the first settles, later ones carry
 TOLERANCE = 1e-4  # of the largest output; float32, perhaps fused differently
@@ -95,7 +95,7 @@ def _two_calls(module: Root, samples) -> tuple[dict, dict, dict]:
     after = []
     for _ in range(2):
         module(**samples)
-        after.append({m: copy.deepcopy(m.values) for m in modules})
+        after.append({m: map_tensors(_copied, m.values) for m in modules})
         module.before = lambda: [m.start_call() for m in modules]
     mutated: dict[Scripted, set[str]] = {m: set() for m in modules}
     for m, name, tensor, values in buffers:
@@ -103,6 +103,10 @@ def _two_calls(module: Root, samples) -> tuple[dict, dict, dict]:
             mutated[m].add(name)
             tensor.copy_(values)
     return after[0], after[1], mutated
+
+
+def _copied(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if isinstance(tensor, torch.nn.Parameter) else tensor.clone()
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -145,7 +149,7 @@ def _install(module: Root, states: list[State], constants: Mapping[Scripted, dic
     def before() -> None:
         for m, values in constants.items():
             m.values.clear()
-            m.values.update({n: pytree.tree_map(lambda x: x, v) for n, v in values.items()})
+            m.values.update(map_tensors(m.known, values))
             m.start_call()
         for s in states:
             s.owner.values[s.name] = pytree.tree_unflatten([s.owner._buffers[b] for b in s.buffers], s.tree)

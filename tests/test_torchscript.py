@@ -1,0 +1,502 @@
+"""TorchScript files: captured through their own graphs, equal to eager PyTorch at three lengths, with paths and states.
+
+The test of Silero VAD wants its package: `pip install --no-deps silero-vad` (it needs nothing of it but two files).
+"""
+
+import io
+import os
+import pickle
+import warnings
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from models import LENGTHS, MODELS, case
+from models.conformer import ConformerCTC
+from speechc.compiler.capture import capture, capture_with_reference
+from speechc.ir.errors import CaptureError, UsageError
+from speechc.ir.interpreter import initial_states, run
+from torch import Tensor, nn
+
+TOLERANCE = 1e-5  # of the largest output: float32 sums in another order
+AUDIO = Path(__file__).parent.parent / "examples" / "digits" / "audio"
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+
+
+def save(module: nn.Module, path: Path, how="script", samples=()) -> Path:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        made = torch.jit.script(module) if how == "script" else torch.jit.trace(module, samples, check_trace=False)
+        torch.jit.save(made, str(path))
+    return path
+
+
+def assert_close(want, got):
+    assert want.shape == got.shape
+    assert np.abs(want - got).max() <= TOLERANCE * np.abs(want).max()
+
+
+def places(module) -> list[tuple[str, str, str]]:
+    return [(op.kind, op.loc.path, op.loc.cls) for op in module.main.ops]
+
+
+# -- whole models ------------------------------------------------------------------------------------------------------
+
+
+class Attention(nn.Module):
+    def __init__(self, size: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(size)
+        self.query, self.key, self.value, self.out = (nn.Linear(size, size) for _ in range(4))
+
+    def split(self, x: Tensor) -> Tensor:
+        return x.view(x.size(0), x.size(1), self.heads, -1).transpose(1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        q, k, v = self.split(self.query(x)), self.split(self.key(x)), self.split(self.value(x))
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+def scriptable_conformer():
+    """The Conformer of the other tests, its attention written so that TorchScript can read it."""
+    torch.manual_seed(0)
+    model = ConformerCTC(features=20, size=32, heads=4, hidden=64, layers=2, channels=8, tokens=11)
+    for layer in model.layers:
+        attention = Attention(32, 4)
+        attention.load_state_dict(layer.attention.state_dict())
+        layer.attention = attention
+    return case(model, {"features": (1, "T", 20)}, 1, 77)
+
+
+QUICK = {("lstm", "script"), ("conformer", "script"), ("keyword_spotter", "trace")}
+CASES = [
+    ("keyword_spotter", "script"), ("keyword_spotter", "trace"), ("separable_tcn", "trace"), ("lstm", "script"),
+    ("bilstm_projected", "script"), ("gru", "trace"), ("lstm_states", "script"), ("log_mel", "trace"),
+    ("attention_banded", "trace"), ("transformer", "trace"), ("transformer_causal", "trace"), ("conformer", "trace"),
+    ("conformer", "script"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "how"), [c if c in QUICK else pytest.param(*c, marks=pytest.mark.slow) for c in CASES]
+)
+def test_model_from_its_file(name, how, tmp_path):
+    case = scriptable_conformer() if (name, how) == ("conformer", "script") else MODELS[name]()
+    path = save(case.module, tmp_path / "model.pt", how, tuple(case.inputs.values()))
+    module, reference = capture_with_reference(path, case.inputs, case.time_axis)
+    for length in LENGTHS[name]:
+        feeds = case.make_inputs(length)
+        with torch.no_grad():
+            want = case.module(*(torch.from_numpy(x) for x in feeds.values()))
+        want = [x.numpy() for x in torch.utils._pytree.tree_leaves(want)]
+        for a, b, c in zip(want, run(module.main, feeds), reference(feeds), strict=True):
+            assert_close(a, b)
+            assert_close(a, c)
+    if "transformer" in name:  # the trace holds fused layers
+        assert {op.loc.path for op in module.main.ops} >= {"embed", "encoder.layers.0", "encoder.layers.1", "head"}
+    else:
+        eager = capture(case.module, case.inputs, case.time_axis)
+        assert places(module) == places(eager)
+        assert [w.name for w in module.weights] == [w.name for w in eager.weights]
+
+
+@pytest.mark.parametrize("how", ["script", "trace"])
+def test_lines_are_those_of_the_user(how, tmp_path):
+    path = save(scriptable_conformer().module, tmp_path / "c.pt", how, (torch.randn(1, 40, 20),))
+    module = capture(path, ["features=f32[1,T,20]"])
+    files = {op.loc.source.split(":")[0] for op in module.main.ops}
+    assert files == {"conformer.py", "test_torchscript.py"}
+
+
+def test_a_script_in_memory_and_from_a_factory():
+    scripted = torch.jit.script(MODELS["lstm"]().module)
+    module = capture(scripted, ["x=f32[1,T,12]"])
+    assert module.main.inputs[0].type.shape[1].time is not None
+
+
+# -- control flow ------------------------------------------------------------------------------------------------------
+
+
+class Choices(nn.Module):
+    """Options, loops, text and numbers: all decided while capturing."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+        self.scale = 0.5
+        self.table = [1.0, 2.0, 4.0]
+
+    def forward(
+        self, x: Tensor, rate: int = 16000, mask: Tensor | None = None, mode: bool = False
+    ) -> dict[str, Tensor]:
+        if rate not in [8000, 16000]:
+            raise ValueError(f"a rate of {rate} is not supported")
+        factor = 2.0 if rate == 16000 else 3.0
+        parts: list[Tensor] = []
+        for i, layer in enumerate(self.layers):
+            x = torch.tanh(layer(x)) * self.table[i]
+            parts.append(x)
+        for i in range(2):
+            x = x + factor * i
+        n = 0
+        while n < 3:
+            n += 2
+        if mask is not None:
+            x = x * mask
+        y = torch.cat(parts, dim=-1)[:, : x.size(1) // n * n]
+        return {"x": x * self.scale if mode else x, "y": y}
+
+
+@pytest.mark.parametrize("constants", [{}, {"rate": 8000}, {"rate": 8000, "mode": True}, {"mode": False}])
+def test_control_flow_and_constants(constants, tmp_path):
+    torch.manual_seed(0)
+    model = Choices().eval()
+    path = save(model, tmp_path / "m.pt")
+    texts = ["x=f32[1,T,8]", *(f"{n}={str(v).lower()}" for n, v in constants.items())]
+    for inputs, axis in ((texts, 1), ({"x": torch.randn(1, 40, 8), **constants}, {"x": 1})):
+        for subject in (path, model):
+            module, reference = capture_with_reference(subject, inputs, axis)
+            assert [v.name for v in module.main.inputs] == ["x"] and module.main.output_names == ["x", "y"]
+            x = np.random.default_rng(0).standard_normal((1, 30, 8), dtype=np.float32)
+            want = model(torch.from_numpy(x), **constants)
+            for a, b, c in zip(want.values(), run(module.main, {"x": x}), reference({"x": x}), strict=True):
+                assert_close(a.detach().numpy(), b)
+                assert_close(a.detach().numpy(), c)
+
+
+def test_what_the_script_refuses_is_named_with_its_line(tmp_path):
+    path = save(Choices(), tmp_path / "m.pt")
+    with pytest.raises(CaptureError, match="rate of 44100") as error:
+        capture(path, ["x=f32[1,T,8]", "rate=44100"])
+    assert error.value.code == "SC410" and "test_torchscript.py" in str(error.value)
+    with pytest.raises(UsageError, match="forward takes x, rate"):
+        capture(path, ["x=f32[1,T,8]", "speed=2"])
+
+
+class Decides(nn.Module):
+    def forward(self, x):
+        if bool(x.sum() > 0):
+            return x * 2
+        return x
+
+
+class Wrapped(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def test_data_dependent_control_flow_is_refused(tmp_path):
+    path = save(Wrapped(Decides()), tmp_path / "m.pt")
+    with pytest.raises(CaptureError) as error:
+        capture(path, ["x=f32[1,T,8]"])
+    assert error.value.code == "SC412"
+    assert "inner (Decides, test_torchscript.py:" in str(error.value) and "if bool(x.sum() > 0)" in str(error.value)
+
+
+class Unknown(nn.Module):
+    def forward(self, x):
+        return torch.linalg.svdvals(x)
+
+
+def test_unknown_operators_are_listed(tmp_path):
+    path = save(Wrapped(Unknown()), tmp_path / "m.pt")
+    with pytest.raises(CaptureError, match="svd") as error:
+        capture(path, ["x=f32[1,T,8]"])
+    assert error.value.code == "SC420" and "inner (Unknown" in str(error.value)
+
+
+class Baked(nn.Module):
+    def forward(self, x):
+        return x * torch.ones(int(x.shape[1]), 8)
+
+
+def test_a_trace_that_fixed_its_length(tmp_path):
+    path = save(Baked(), tmp_path / "m.pt", "trace", (torch.randn(1, 50, 8),))
+    with pytest.raises(CaptureError, match="trace") as error:
+        capture(path, ["x=f32[1,T,8]"])
+    assert error.value.code == "SC410"
+    with pytest.raises(CaptureError, match="fixes axis 1 of x at 50") as error:
+        capture(path, [torch.randn(1, 50, 8)])
+    assert error.value.code == "SC413"
+    assert capture(path, ["x=f32[1,50,8]"]).main.inputs[0].type.sizes == (1, 50, 8)
+
+
+# -- state -------------------------------------------------------------------------------------------------------------
+
+
+class Context(nn.Module):
+    """A buffer, started by forward when it is empty; a flag that settles; an attribute that is only written."""
+
+    def __init__(self):
+        super().__init__()
+        self.last: Tensor = torch.zeros(0)
+        self.batch = 0
+        self.seen: Tensor = torch.zeros(0)
+
+    def forward(self, x):
+        if self.batch and self.batch != x.shape[0]:
+            self.last = torch.zeros(0)
+        if not len(self.last):
+            self.last = torch.full((x.shape[0], 4), 0.5)
+        y = torch.cat([self.last, x], dim=1)
+        self.last = y[:, -4:]
+        self.batch = x.shape[0]
+        self.seen = y
+        return y.cumsum(1)[:, 4:]
+
+
+class Recurrent(nn.Module):
+    """A recurrent state that is None before the first call."""
+
+    state: Optional[tuple[Tensor, Tensor]]  # noqa: UP045  TorchScript reads this form
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.LSTM(8, 6, batch_first=True)
+        self.state = None
+
+    def forward(self, x):
+        y, self.state = self.rnn(x, self.state)
+        return y
+
+
+class Exchange(nn.Module):
+    """Two delays, one the other's source; the file's own start values; a list; a write in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("one", torch.ones(1, 8))
+        self.two: Tensor = torch.full((1, 8), 2.0)
+        self.many = [torch.zeros(1, 8), torch.ones(1, 8)]
+        self.register_buffer("count", torch.zeros(1))
+
+    def forward(self, x):
+        out = self.one + 2 * self.two + 3 * self.many[0] + 4 * self.many[1] + self.count
+        self.two = self.one
+        self.one = x
+        self.many = [self.many[1], x * 0.5]
+        self.count += 1
+        return out
+
+
+@pytest.mark.parametrize(
+    ("make", "size", "states"),
+    [
+        (Context, 8, {"last": 0.5}),
+        (Recurrent, (5, 8), {"state_0": 0, "state_1": 0}),
+        (Exchange, 8, {"one": 1, "two": 2, "many_0": 0, "many_1": 1, "count": 0}),
+    ],
+)
+def test_attributes_become_states(make, size, states, tmp_path):
+    torch.manual_seed(0)
+    path = save(make().eval(), tmp_path / "m.pt")
+    shape = (1, size) if isinstance(size, int) else (1, *size)
+    module, reference = capture_with_reference(path, [f"x=f32{list(shape)}".replace(" ", "")])
+    now = initial_states(module.main)
+    assert {n: float(x.flat[0]) for n, x in now.items()} == states
+    script = torch.jit.load(str(path))
+    for k in range(6):
+        x = np.random.default_rng(k).standard_normal(shape, dtype=np.float32)
+        with torch.no_grad():
+            want = script(torch.from_numpy(x)).numpy()
+        (got,) = run(module.main, {"x": x}, now)
+        assert_close(want, got)
+    x = np.ones(shape, np.float32)
+    assert_close(reference({"x": x})[0], reference({"x": x})[0])  # each from the file's state
+    assert_close(reference({"x": x})[0], run(module.main, {"x": x}, initial_states(module.main))[0])
+
+
+class Counts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.n = 0
+
+    def forward(self, x):
+        self.n += 1
+        return x * self.n
+
+
+class Grows(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.past = torch.zeros(1, 0)
+
+    def forward(self, x):
+        self.past = torch.cat([self.past, x], 1)
+        return self.past.sum(1)
+
+
+@pytest.mark.parametrize(("make", "words"), [(Counts, "inner.n .*every call"), (Grows, "inner.past .*shape")])
+def test_what_no_state_can_hold(make, words, tmp_path):
+    path = save(Wrapped(make()), tmp_path / "m.pt")
+    with pytest.raises(CaptureError, match=words) as error:
+        capture(path, ["x=f32[1,8]"])
+    assert error.value.code == "SC405"
+
+
+class Starts(nn.Module):
+    """Starts from something that no attribute ever holds."""
+
+    last: Optional[Tensor]  # noqa: UP045
+
+    def __init__(self):
+        super().__init__()
+        self.last = None
+
+    def forward(self, x):
+        last = self.last
+        y = x + 3 if last is None else x + last
+        self.last = x
+        return y
+
+
+def test_a_start_that_is_not_found_is_refused(tmp_path):
+    with pytest.raises(CaptureError, match="starts in a way that was not found") as error:
+        capture(save(Starts(), tmp_path / "m.pt"), ["x=f32[1,8]"])
+    assert error.value.code == "SC405"
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def rewritten(path: Path, change) -> Path:
+    """The archive with `change(name, data)` for each member's data."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, change(name, old.read(name)))
+    path.write_bytes(out.getvalue())
+    return path
+
+
+class Touch:
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("member", ["data.pkl", "constants.pkl"])
+def test_a_hostile_pickle_runs_nothing(member, tmp_path):
+    path, mark = save(Decides(), tmp_path / "m.pt"), tmp_path / "mark"
+    rewritten(path, lambda n, data: pickle.dumps(Touch(mark), 2) if n.endswith("/" + member) else data)
+    with pytest.raises(CaptureError) as error:
+        capture(path, ["x=f32[1,T,8]"])
+    assert error.value.code == "SC402" and not mark.exists()
+
+
+class Restores(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = torch.ones(3)
+
+    @torch.jit.export
+    def __getstate__(self):
+        return self.w, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[Tensor, bool]):
+        self.w = state[0] + 1
+        self.training = state[1]
+
+    def forward(self, x):
+        return x + self.w
+
+
+def test_code_that_runs_on_reading_wants_trust(tmp_path):
+    path = save(Restores(), tmp_path / "m.pt")
+    with pytest.raises(CaptureError, match="__setstate__") as error:
+        capture(path, ["x=f32[1,T,3]"])
+    assert error.value.code == "SC403" and "--trust-pickle" in str(error.value)
+    module = capture(path, ["x=f32[1,T,3]"], trust_pickle=True)
+    assert run(module.main, {"x": np.zeros((1, 4, 3), np.float32)})[0].max() == 2
+
+
+class Reads(nn.Module):
+    def forward(self, x):
+        return x + torch.from_file("/tmp/any", False, 8)
+
+
+class Innocent(nn.Module):
+    def forward(self, x):
+        return x
+
+    @torch.jit.export
+    def other(self, x):
+        return torch.from_file("/tmp/any", False, 8)
+
+
+@pytest.mark.parametrize("make", [Reads, Innocent])
+def test_operators_on_files_are_refused(make, tmp_path):
+    with pytest.raises(CaptureError, match="from_file, which touches files") as error:
+        capture(save(Wrapped(make()), tmp_path / "m.pt"), ["x=f32[1,T,8]"])
+    assert error.value.code == "SC403"
+
+
+def test_a_damaged_file(tmp_path):
+    path = save(Decides(), tmp_path / "m.pt")
+    rewritten(path, lambda n, data: data[: len(data) // 2] if n.endswith(".pkl") else data)
+    with pytest.raises(CaptureError) as error:
+        capture(path, ["x=f32[1,T,8]"])
+    assert error.value.code == "SC402"
+
+
+# -- Silero VAD --------------------------------------------------------------------------------------------------------
+
+
+def speech() -> np.ndarray:
+    """Recordings of digits at 8 kHz, brought to 16 kHz by interpolation, with pauses between, in a little noise.
+
+    In exact digital silence magnitudes of the spectrum are zero and rounding decides: there the authors' own two files
+    differ by 2e-5 from each other.
+    """
+    sf = pytest.importorskip("soundfile")
+    parts = []
+    for file in sorted(AUDIO.glob("*.wav"))[:3]:
+        x, rate = sf.read(file, dtype="float32")
+        assert rate == 8000
+        parts += [np.interp(np.arange(2 * len(x)) / 2, np.arange(len(x)), x), np.zeros(8000)]
+    audio = np.concatenate(parts)
+    audio = (audio + 1e-3 * np.random.default_rng(0).standard_normal(len(audio))).astype(np.float32)
+    return audio[: len(audio) // 512 * 512].reshape(-1, 1, 512)
+
+
+def test_silero_vad_chunk_by_chunk():
+    found = find_spec("silero_vad")
+    if found is None:
+        pytest.skip("Silero VAD is not installed: pip install --no-deps silero-vad")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    data = Path(found.origin).parent / "data"
+    module, reference = capture_with_reference(data / "silero_vad.jit", ["x=f32[1,512]", "sr=16000"])
+    assert {n: tuple(s.type.sizes) for n, s in module.main.states.items()} == {
+        "_context": (1, 64), "_state": (2, 1, 128),
+    }  # fmt: skip
+    assert {op.loc.path for op in module.main.ops} >= {
+        "_model.stft", "_model.encoder.3.reparam_conv", "_model.decoder.rnn",
+    }  # fmt: skip
+    theirs = onnxruntime.InferenceSession(data / "silero_vad.onnx", providers=["CPUExecutionProvider"])
+    now, state, context = initial_states(module.main), np.zeros((2, 1, 128), np.float32), np.zeros((1, 64), np.float32)
+    chunks, probabilities = speech(), []
+    want = run(module.main, {"x": chunks[20]}, dict(now))[0]
+    assert np.abs(reference({"x": chunks[20]})[0] - want).max() <= 1e-5  # of a probability; from the file's state
+    for chunk in chunks:
+        x = np.concatenate([context, chunk], 1)
+        want, state = theirs.run(None, {"input": x, "state": state, "sr": np.array(16000, np.int64)})
+        context = x[:, -64:]
+        (got,) = run(module.main, {"x": chunk}, now)
+        assert np.abs(want - got).max() <= 1e-5 and np.abs(now["_state"] - state).max() <= 1e-4
+        probabilities.append(float(got[0, 0]))
+    assert min(probabilities) < 0.1 and max(probabilities) > 0.9  # there is speech in it, and silence
