@@ -63,6 +63,10 @@ def _drop(graph: Graph, op: Op, touched: list[Op]) -> None:
 
 def _substitute(graph: Graph, op: Op, new: Value) -> list[Op]:
     touched = list(op.result.users)
+    for axis, (found, wanted) in enumerate(zip(new.type.shape, op.result.type.shape)):
+        # A time of one frame looks like any other dimension of size 1, and may have been put at another of them.
+        if found.size == wanted.size == 1 and found.time != wanted.time:
+            new = Builder(graph, new.op.loc if new.op else op.loc, before=op).retime(new, axis=axis, to=wanted)
     graph.replace(op.result, new)
     if new.op is not None:
         touched.append(new.op)
