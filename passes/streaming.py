@@ -6,12 +6,14 @@ from ..ir.errors import UsageError
 from ..ir.graph import Graph
 from .base import Context, Pass
 from .base import Streaming as StreamedIsWhole
+from .free_batch import FreeBatch
 
 
 class Streaming(Pass):
     """One step of `chunk` input frames, with explicit state (after tract's pulse and sequence-layers).
 
-    `batch`: independent streams in one step (0: as many rows as the model was captured with). `cache`: what attention
+    `batch`: independent streams in one step (0: as many rows as the model was captured with); the batch of a capture
+    for a fixed one is made to vary first (free-batch). `cache`: what attention
     keeps of the past, keys and values ("speed") or, where that is less, what they are computed from ("memory").
     """
 
@@ -28,7 +30,10 @@ class Streaming(Pass):
             raise UsageError("SC022", f"{self}: wants a chunk of 1 frame or more, and cache='speed' or 'memory'")
         if not context.allow():
             return
-        step = stream(graph, self.chunk, self.batch or rows(graph), Options(self.cache))
+        streams = self.batch or rows(graph)
+        if streams > 1:
+            FreeBatch(must=True).run(graph, Context())
+        step = stream(graph, self.chunk, streams, Options(self.cache))
         replaced(graph, step.graph)
         for message, op in step.notes:
             context.remark("note", self.name, message, op)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -31,26 +32,35 @@ def _whole(x: Tensor):
 
 
 def _regroup(old: tuple[Dim, ...], new: tuple[Size, ...]) -> list[Dim]:
-    """Match runs of dimensions with equal products and carry time through each run."""
+    """The new dimensions, the time of each run carried through it."""
     out: list[Dim] = [Dim(s) for s in new]
+    for i0, i, j0, j in runs(tuple(d.size for d in old), new):
+        for at, d in _carried(old[i0:i], new[j0:j]):
+            out[j0 + at] = d
+    return out
+
+
+def runs(old: tuple[Size, ...], new: tuple[Size, ...]) -> Iterator[tuple[int, int, int, int]]:
+    """Runs of dimensions with equal products, as (start, stop) among the old and (start, stop) among the new ones.
+
+    Raises `IRError` where the two cannot be shown to hold as many elements.
+    """
     i = j = 0
     while i < len(old) or j < len(new):
         i0, j0 = i, j
-        left: Size = old[i].size if i < len(old) else 1
+        left: Size = old[i] if i < len(old) else 1
         right: Size = new[j] if j < len(new) else 1
         i, j = min(i + 1, len(old)), min(j + 1, len(new))
         while not same(left, right):
             if j < len(new) and (i >= len(old) or _divides(right, left)):
                 right, j = right * new[j], j + 1
             elif i < len(old):
-                left, i = left * old[i].size, i + 1
+                left, i = left * old[i], i + 1
             else:
                 raise IRError(
-                    f"cannot show that {[str(d.size) for d in old]} and {[str(s) for s in new]} hold as many elements"
+                    f"cannot show that {[str(s) for s in old]} and {[str(s) for s in new]} hold as many elements"
                 )
-        for at, d in _carried(old[i0:i], new[j0:j]):
-            out[j0 + at] = d
-    return out
+        yield i0, i, j0, j
 
 
 def _divides(a: Size, b: Size) -> bool:

@@ -14,23 +14,59 @@ from .facts import Const, Coord, growing, refuse
 from .step import Step
 
 
-def generated(step: Step, v: Value, at: Time) -> Value:
-    """The frames of a coordinate that stand beside a stream of time `at`, its time dimension in step with it."""
-    return _Maker(step, at).make(v, 0)
+def generated(step: Step, v: Value, at: Time, beside: Value, count: int | None = None) -> Value:
+    """The frames of a coordinate that stand beside a stream of time `at` (`count` of them, else a step's).
+
+    `beside` is the value of the offline graph that its reader makes: where the streams of a batch each stand at their
+    own place, the coordinate takes the batch from it.
+    """
+    count = step.frames(at) if count is None else count
+    if step.streams == 1:
+        return _Maker(step, at, count).make(v, 0)
+    return _by_stream(step, v, at, beside, count)
+
+
+def _by_stream(step: Step, v: Value, at: Time, beside: Value, count: int) -> Value:
+    """Made for the frames of all streams one behind the other, as if they were one long stream; then taken apart."""
+    maker, b, batch = _Maker(step, at, count), step.b, step.batch_of(beside)
+    times, new = maker.times(v), maker.make(v, 0)
+    if not times:
+        return new
+    if batch is None or len(times) != 1:
+        raise refuse("SC214", "positions of several streams of a batch differ, and it is not known where they go",
+                     step.op, "compile for one stream, without --batch")  # fmt: skip
+    (axis,), more = times, beside.type.rank - v.type.rank
+    shape = [*(1,) * more, *new.type.sizes]
+    axis, (place, rows) = axis + more, batch
+    if axis == place or shape[place] not in (1, rows):
+        raise refuse("SC214", "the batch cannot be followed to its positions", step.op,
+                     "compile for one stream, without --batch")  # fmt: skip
+    apart = [*shape[:axis], step.streams, count, *shape[axis + 1 :]]
+    new = b.reshape(new, shape=tuple(apart))
+    perm = [i for i in range(len(apart)) if i != axis]
+    perm.insert(place, axis)
+    if perm != sorted(perm):
+        new = b.transpose(new, perm=tuple(perm))
+    if shape[place] != rows:
+        new = b.expand(new, shape=tuple(rows if i == place + 1 else s for i, s in enumerate(new.type.sizes)))
+    shape[axis], shape[place] = count, step.streams * rows
+    return step.retimed(b.reshape(new, shape=tuple(shape)), axis, at)
 
 
 class _Maker:
-    """Builds a coordinate's ops for the frames of one chunk."""
+    """Builds a coordinate's ops for the frames of one chunk; for a batch, for those of all its streams in a row."""
 
-    def __init__(self, step: Step, at: Time):
+    def __init__(self, step: Step, at: Time, count: int):
         self.step, self.at = step, at
-        self.count = step.frames(at)
+        self.count = count * step.streams
+        self.frames = count
+        self.constants = {**step.sizes.constants, "batch": 1}
         self.made: dict[tuple[int, int], Value] = {}
 
     def make(self, v: Value, shift: int) -> Value:
         """`v` at the frames of the chunk, `shift` further on."""
         fact = self.step.fact(v)
-        if isinstance(fact, Const):
+        if isinstance(fact, Const) and (self.step.streams == 1 or self.step.batch_of(v) is None):
             return fact.value
         key = (id(v), shift)
         if key not in self.made:
@@ -38,14 +74,16 @@ class _Maker:
         return self.made[key]
 
     def _timed(self, old: Value, new: Value) -> Value:
+        if self.step.streams > 1:  # frames of several streams in a row are no stream
+            return new
         for axis, d in enumerate(new.type.shape):  # in steps of one frame time looks like any other dimension
-            if d.time is not None and axis not in self._times(old):
+            if d.time is not None and axis not in self.times(old):
                 new = self.step.b.retime(new, axis=axis, to=Dim(d.size))
-        for axis in self._times(old):
+        for axis in self.times(old):
             new = self.step.retimed(new, axis, self.at)
         return new
 
-    def _times(self, v: Value) -> list[int]:
+    def times(self, v: Value) -> list[int]:
         """The dimensions that follow the reader's stream: as fast, whatever a crop has taken."""
         return [i for i in growing(v.type) if self._follows(self.step.length(v, i))]
 
@@ -61,7 +99,7 @@ class _Maker:
             return self._numbers(op.attrs["dtype"], shift)
         if op.kind == "size":
             raise refuse("SC206", f"its value depends on the length {op.attrs['of']} of the utterance", op)
-        if op.kind == "slice" and self._times(v) == [op.attrs["axis"]]:
+        if op.kind == "slice" and self.times(v) == [op.attrs["axis"]]:
             return self._slice(op, shift)
         if op.kind in ("pad", "concat", "flip", "cumsum", "cummax", "conv", "reshape") and not self._framewise(op):
             raise refuse("SC202", "positions are computed frame by frame, not across frames", op)
@@ -72,12 +110,12 @@ class _Maker:
 
     def _framewise(self, op: Op) -> bool:
         if op.kind in ("concat", "flip", "cumsum", "cummax"):
-            return op.attrs["axis"] % op.result.type.rank not in self._times(op.result)
+            return op.attrs["axis"] % op.result.type.rank not in self.times(op.result)
         if op.kind == "pad":
-            return all(op.attrs["pads"][i] == (0, 0) for i in self._times(op.result))
+            return all(op.attrs["pads"][i] == (0, 0) for i in self.times(op.result))
         if op.kind != "reshape":
-            return all(not self._times(o) for o in op.operands if o is not None)
-        old, new = (self._times(v) for v in (op.operands[0], op.result))
+            return all(not self.times(o) for o in op.operands if o is not None)
+        old, new = (self.times(v) for v in (op.operands[0], op.result))
         return len(old) == len(new) and all(
             same(self.step.length(op.operands[0], i), self.step.length(op.result, j)) for i, j in zip(old, new)
         )
@@ -86,33 +124,23 @@ class _Maker:
         if isinstance(value, tuple):
             return tuple(self._attr(v) for v in value)
         if isinstance(value, Dim):
-            return (
-                Dim(self._attr(value.size), self.at)
-                if self._follows(substitute(value.size, self.step.sizes.constants))
-                else value
-            )
+            size = self._attr(value.size)
+            return value if size == value.size else Dim(size, self.at if self.step.streams == 1 else None)
         if isinstance(value, int | float | str | bool | None):
             return value
-        return (
-            self.count if self._follows(substitute(value, self.step.sizes.constants)) else self.step.sizes.size(value)
-        )
+        value = substitute(value, self.constants)
+        return self.count if self._follows(value) else self.step.sizes.size(value)
 
     def _beside(self, v: Value) -> None:
-        if not self._times(v):
+        if not self.times(v):
             raise refuse("SC206", f"{v} does not follow the stream that it stands beside", self.step.op)
 
     def _numbers(self, dtype: str, shift: int) -> Value:
-        """The numbers of the frames, [frames]; several streams have several, [streams, 1…]: refused here."""
+        """The numbers of the frames, [frames]."""
         step = self.step
-        time = replace(self.at, delay=self.at.delay - shift)
-        numbers = step.clock.frames(time, self.count, true=True)
+        numbers = step.clock.frames(replace(self.at, delay=self.at.delay - shift), self.frames, true=True)
         if step.streams > 1:
-            raise refuse(
-                "SC214",
-                "positions of several streams of a batch differ",
-                step.op,
-                "compile for one stream, without --batch",
-            )
+            numbers = step.b.reshape(numbers, shape=(self.count,))
         return step.b.cast(numbers, dtype=dtype) if dtype != "i32" else numbers
 
     def _slice(self, op: Op, shift: int) -> Value:
@@ -121,7 +149,7 @@ class _Maker:
         if not isinstance(a["start"], int) or a["step"] != 1:
             raise refuse("SC206", f"it starts at {a['start']}, which the length decides", op)
         fact = self.step.fact(x)
-        if isinstance(fact, Coord) and self._times(x):
+        if isinstance(fact, Coord) and self.times(x):
             return self.make(x, shift + a["start"])
         if not isinstance(fact, Const):
             raise refuse("SC206", "a table that depends on the length in another way", op)

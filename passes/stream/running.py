@@ -92,10 +92,10 @@ def _state(step: Step, start: Value, role: str) -> _Carry:
 
 
 def _begun(step: Step, x: Stream) -> Value:
-    """Whether what was handed on to the place of the first frame comes from the stream, bool[streams, 1]."""
+    """Whether what was handed on to the place of the first frame comes from the stream, bool[rows, 1]."""
     first = x.time.delay // step.frames(x.time)  # the step in which the stream begins
-    begun = step.b.less(step.clock.int(first), step.clock.steps(first + 2))
-    return step.b.reshape(begun, shape=(step.streams, 1))
+    begun = step.clock.b.less(step.clock.int(first), step.clock.steps(first + 2))
+    return step.shaped(step.clock.column(begun), 2, 1, x.batch)
 
 
 @rule("cumsum")

@@ -52,23 +52,40 @@ class Window:
         """The row of a table [phases, …, queries, keys] for this step, laid out as scores are."""
         step, rank = self.step, self.rank
         name = f"{self.op.loc.path or 'attention'}.{what}"
-        if table.ndim > rank and table.shape[1] == 1:  # the same for every stream
-            table = table[:, 0]
-        inner = (1,) * (rank - table.ndim) + table.shape[1:]
-        if len(table) == 1:
-            return step.graph.weight(name, np.ascontiguousarray(table.reshape((1,) * (rank - len(inner)) + inner)))
-        picked = step.b.gather(step.graph.weight(name, np.ascontiguousarray(table)), self.phase(), axis=0)
+        table = table.reshape(len(table), *(1,) * (rank + 1 - table.ndim), *table.shape[1:])
         if step.streams > 1:
-            at, rows = self.queries.batch or (0, 1)
-            if at != 0 or rows != 1:
-                raise refuse(
-                    "SC214",
-                    "the batch cannot be followed to its scores",
-                    self.op,
-                    "compile for one stream, without --batch",
-                )
-        lead = (step.streams,) + (1,) * (rank - table.ndim)
-        return step.b.reshape(picked, shape=lead + table.shape[1:])
+            return self._of_streams(table, name)
+        if len(table) == 1:
+            return step.graph.weight(name, np.ascontiguousarray(table[0]))
+        picked = step.b.gather(step.graph.weight(name, np.ascontiguousarray(table)), self.phase(), axis=0)
+        return step.b.reshape(picked, shape=table.shape[1:])
+
+    def _of_streams(self, table: np.ndarray, name: str) -> Value:
+        """`of_phase` for a batch, whose streams may each be in another phase."""
+        step, b = self.step, self.step.b
+        if self.queries.batch is None:
+            self._unknown()
+        at, rows = self.queries.batch
+        inner, held = list(table.shape[1:]), table.shape[1 + at]
+        if held == rows * step.streams and held > 1:  # the same for every stream
+            table = table.take(range(rows), 1 + at)
+        elif held != 1:
+            self._unknown()
+        own = table.shape[1 + at]
+        if len(table) == 1:
+            table = np.concatenate([table[0]] * (step.streams if own > 1 else 1), at)
+            return step.graph.weight(name, np.ascontiguousarray(table))
+        if any(s != 1 for s in inner[:at]):
+            self._unknown()
+        picked = b.gather(step.graph.weight(name, np.ascontiguousarray(table)), self.phase(), axis=0)
+        rest = tuple(inner[at + 1 :])
+        if own != rows:
+            picked = b.expand(b.reshape(picked, shape=(step.streams, 1, *rest)), shape=(step.streams, rows, *rest))
+        return b.reshape(picked, shape=(*inner[:at], step.streams * rows, *rest))
+
+    def _unknown(self) -> None:
+        raise refuse("SC214", "the batch cannot be followed to its scores", self.op,
+                     "compile for one stream, without --batch")  # fmt: skip
 
     def visible(self) -> Value:
         """Which keys each query sees in this step, bool."""

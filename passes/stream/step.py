@@ -228,7 +228,7 @@ class Step:
             case Stream():
                 return self.delayed(self.plain(fact), at.delay).value
             case Coord():
-                return generated(self, old, at)
+                return generated(self, old, at, self.op.results[0])
             case Score():
                 raise refuse("SC204", "it reads scores of queries and keys that attention does not close", self.op)
         raise IRError(f"{fact} is no fact")
