@@ -17,10 +17,14 @@ LARGE = -9e3  # no score comes near it: e to that power is 0 beside any other
 
 @dataclass
 class Masks:
-    """What befalls scores before their softmax: `hidden` by bool masks (mask, the side that hides), `added` a term."""
+    """What befalls scores before their softmax: `hidden` by bool masks (mask, the side that hides), `added` a term.
+
+    The term counts `factor` times: scores may be scaled after it was added.
+    """
 
     hidden: list[tuple[Value, bool]] = field(default_factory=list)
     added: Value | None = None
+    factor: float = 1.0
 
     def type(self, dtype: str) -> Tensor:
         """The type of all of them in one."""
@@ -29,13 +33,15 @@ class Masks:
 
     def build(self, g: Builder) -> Value:
         """One mask that does the same: bool where nothing is added."""
-        seen = None
+        seen, added = None, self.added
+        if added is not None and self.factor != 1.0:
+            added = g.mul(added, g.const(self.factor, added.type.dtype))
         for mask, hides in self.hidden:
             one = g.logical_not(mask) if hides else mask
             seen = one if seen is None else g.logical_and(seen, one)
-        if seen is None or self.added is None:
-            return self.added if seen is None else seen
-        return g.where(seen, self.added, g.const(float("-inf"), self.added.type.dtype))
+        if seen is None or added is None:
+            return added if seen is None else seen
+        return g.where(seen, added, g.const(float("-inf"), added.type.dtype))
 
 
 class RecogniseAttention(Rewrite):
@@ -125,9 +131,7 @@ def _take_apart(
             if len(products) != 1:
                 return None
             value = products[0]
-            masks.added = next(v for v in op.operands if v is not value)
-            if scale != 1.0:
-                return None
+            masks.added, masks.factor = next(v for v in op.operands if v is not value), scale
         elif op.kind == "where":
             filled = _filled(op)
             if filled is None:
