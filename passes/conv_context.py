@@ -209,8 +209,10 @@ def _unfit(op: Op, window: Window, context_frames: int) -> str | None:
         return f"has a stride of {window.stride}"
     if context_frames != window.reach - 1:
         return f"pads by {window.pad} for a window of {window.reach} frames"
-    w = op.operands[1]
-    return None if w.kind == "weight" and w.type.quant is None else "has weights computed at run time or quantized"
+    x, w = op.operands[:2]
+    if x.type.quant is not None or w.type.quant is not None:
+        return "is quantized"
+    return None if w.kind == "weight" else "has weights computed at run time"
 
 
 def _square(g: Builder, w: Value) -> Value:

@@ -50,7 +50,7 @@ class LimitAttention(Pass):
         elif mask.type.dtype == "bool":
             op.set_operand(3, g.logical_and(mask, band))
         else:
-            op.set_operand(3, g.where(band, mask, g.const(float("-inf"), mask.type.dtype)))
+            op.set_operand(3, _hidden(g, band, mask))
         op.loc = g.loc
         context.remark("applied", self.name, f"{op.kind} sees no more than {self._said()}", op)
 
@@ -75,7 +75,7 @@ class LimitAttention(Pass):
         if second != first + 1 or second != len(shape) - 1:
             sizes = [d.size if i in (first, second) else 1 for i, d in enumerate(shape)][first:]
             band = g.reshape(band, shape=sizes)
-        op.set_operand(0, g.where(band, scores, g.const(float("-inf"), scores.type.dtype)))
+        op.set_operand(0, _hidden(g, band, scores))
         context.remark("applied", self.name, f"{op.kind} sees no more than {self._said()}", op)
 
     def _said(self) -> str:
@@ -124,3 +124,9 @@ class LimitAttention(Pass):
         if not self.only_left:
             bounds.append(g.less_equal(ahead, g.const(right, "i32")))
         return bounds[0] if len(bounds) == 1 else g.logical_and(*bounds)
+
+
+def _hidden(g: Builder, band: Value, scores: Value) -> Value:
+    """Scores, or what is added to them, with -infinity outside the band."""
+    scores = scores if scores.type.quant is None else g.dequantize(scores)
+    return g.where(band, scores, g.const(float("-inf"), scores.type.dtype))

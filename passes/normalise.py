@@ -178,8 +178,9 @@ class Normalise(Pass):
 
 def _over_time(op: Op, axes) -> int | None:
     """The axis of time that `op` collects over, if it is the only time that its operand has."""
-    times = [i for i, d in enumerate(op.operands[0].type.shape) if d.time is not None]
-    return times[0] if len(times) == 1 and times[0] in axes and bare(op) else None
+    x = op.operands[0].type
+    times = [i for i, d in enumerate(x.shape) if d.time is not None]
+    return times[0] if len(times) == 1 and times[0] in axes and bare(op) and x.quant is None else None
 
 
 def _within(g: Builder, kind: str, x: Value, axes, at: int) -> Value:

@@ -249,6 +249,27 @@ def masked_attention(d, x):
 
 
 @idiom
+def backward(d, x):
+    """A recurrence from the last frame to the first, from a carry of zeros or another."""
+    kind, n = d.pick(("lstm", "gru", "rnn")), d.int(2, 4)
+    gates = {"lstm": 4, "gru": 3, "rnn": 1}[kind]
+    carry = d.b.weight("h", (d.rng.standard_normal((x.type.sizes[0], n)) * d.int(0, 1)).astype("float32"))
+    w, r = d.weights(gates * n, x.type.sizes[2], dtype="f32"), d.weights(gates * n, n, dtype="f32")
+    biases = [d.maybe(lambda: d.vector(gates * n)) for _ in range(2 if kind == "gru" else 1)]
+    starts = [carry] * (2 if kind == "lstm" else 1)
+    return getattr(d.b, kind)(x, *starts, w, r, *biases, reverse=d.int(0, 3) > 0)[0]
+
+
+@idiom
+def excitation(d, x):
+    """Channels weighted by what a statistic over time says (squeeze and excitation)."""
+    kind, keepdims = d.pick(("mean", "max", "sum")), d.flag()
+    squeezed = d.b.emit(kind, (x,), {"axes": (1,), "keepdims": keepdims, **d.carry("out", "dynamic")})
+    gate = d.b.sigmoid(d.linear(squeezed, x.type.sizes[2], **d.carry("out")))
+    return d.b.mul(x, gate if keepdims else d.b.reshape(gate, shape=(x.type.sizes[0], 1, x.type.sizes[2])))
+
+
+@idiom
 def activation(d, x):
     b, c = d.b, lambda v: d.b.const(v, "f32")
     form = d.pick(("erf", "tanh", "silu", "sigmoid"))
