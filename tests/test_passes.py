@@ -87,7 +87,7 @@ def check(text: str, case) -> bool:
     ):
         for feeds in all_feeds(case):
             found = difference(outputs(after, feeds), outputs(before, feeds))
-            # A rounding on the edge of an 8-bit step moves a value by that step; of what is lost it makes twice as much.
+            # A rounding on the edge of an 8-bit step moves a value by that step: twice the loss at most.
             least = p.equal.budget - 6 if isinstance(p.equal, Lossy) else 40
             stepped = isinstance(p.equal, (Close, Lossy)) and has_grids(before) and found.snr > least
             assert keeps(p, found) or stepped, f"{p} declares {p.equal}, but {found}\n{before}\n{after}"
