@@ -23,6 +23,7 @@ from ..lowering.target import SUFFIXES, Session
 from ..lowering.target import target as find_target
 from ..passes.base import Context, Pass, make, registered
 from .audio import read_samples
+from .batch import by_rows, fixed_batch
 from .bisect import Culprit, bisect, smallest
 from .check import FLOAT32, Proof, meaning, prove
 from .check_stream import layout, prove_stream, rewrite_loss, stream_feeds
@@ -187,7 +188,7 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
     context = Context(Executor(), samples, settings.limit, trials=[subject.sample])
     note = lambda text: context.remark("note", "streaming", text, Loc(""))
     passes = planned(subject, settings, bool(samples), note)
-    stages, traced = Stages(passes, module), limits(module)
+    stages, traced, batch = Stages(passes, module), limits(module), fixed_batch(graph)
     hz = tick_rate(module, settings.sample_rate, settings.streaming.frame_shift)
     if settings.sample_rate is not None:
         module.meta.setdefault("sample_rate", settings.sample_rate)
@@ -211,7 +212,8 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
         loss = None if stages.normal is None else rewrite_loss(subject.reference, stages, feeds)
         if streamed is not None:
             fed = stream_feeds(feeds[0], next(iter(stages.whole.graphs.values())), graph, layout(module), traced)
-            proof, streamed.proof = prove_stream(subject.reference, stages, module, load, fed, *checked)
+            reference = by_rows(subject.reference, batch, next(iter(stages.whole.graphs.values())))
+            proof, streamed.proof = prove_stream(reference, stages, module, load, fed, *checked)
         else:
             locate = lambda feed: str(first_divergence(module, target, feed, settings.precision, FLOAT32) or "")
             reference = subject.reference if loss is None else partial(meaning, stages.rewritten)

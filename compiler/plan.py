@@ -50,5 +50,7 @@ def plan(
     streaming: tuple[str, ...] = ()
     if step is not None:
         compress, streaming = fixed_scales(compress, note), (step, *AFTER_STREAMING)
+        if make(step).batch > 1:
+            rewrites = ("free-batch{must=True}", *rewrites)
     texts = (*NORMALIZE, *rewrites, *OPTIMIZE, *compress, *streaming, *target.legalize_for(precision))
     return [make(text) for text in texts]
