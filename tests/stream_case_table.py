@@ -32,7 +32,7 @@ def off_the_grid(d: Streams, x):
     return d.b.add(d.b.mul(x, d.const(1.7)), d.const(0.3137))
 
 
-@builder("floor", "ceil", "round", "sign", often=1.1, jumps=True)
+@builder("floor", "ceil", "round", "sign", often=1.3, jumps=True)
 def _(d, x, kind):
     return getattr(d.b, kind)(off_the_grid(d, x))
 
@@ -64,7 +64,7 @@ def _(d, x):
     return d.b.pow(d.b.add(d.b.sigmoid(x), d.const(0.4)), d.b.tanh(y))
 
 
-@builder("mod", "floor_div", often=1.0, jumps=True)
+@builder("mod", "floor_div", often=1.3, jumps=True)
 def _(d, x, kind):
     return getattr(d.b, kind)(off_the_grid(d, x), d.const(d.pick((0.9, -1.3, 2.1))))
 
@@ -108,7 +108,7 @@ def _(d, x):
     return d.b.matmul(d.last(x), d.weight([d.channels(x), d.int(2, 4)], d.dt, scale=0.6))
 
 
-@builder("layer_norm", "rms_norm")
+@builder("layer_norm", "rms_norm", often=1.1)
 def _(d, x, kind):
     x = d.last(x) if d.channels(x) > 1 else d.linear(x, 3)
     w, b = d.vector(x, "positive"), d.maybe(lambda: d.weight(x.type.sizes[-1:], d.dt))

@@ -291,7 +291,7 @@ def _(d, x, kind):
     left, right = d.int(0, 2 if chunk > 1 else 5), d.pick((0, 0, 1, 2) if chunk > 1 else (0, 1, 2, 3))
     mask = band(d, n, chunk, left, None if causal else right)
     if chunk > 1:
-        d.feature("attention chunks")
+        d.chunks.append((chunk, d.rate(x)))
     scale = 1 / math.sqrt(size)
     if kind in ("attention toeplitz", "attention skew"):
         bias = toeplitz(d, n, heads) if kind == "attention toeplitz" else skewed(d, q, n, heads, size)

@@ -121,6 +121,7 @@ class Streams(Drawing):
         self.caps: list[tuple[Size, int]] = []  # sizes of tables
         self.least_sizes: list[Size] = []  # sizes that have to be 1 or more
         self.features: Counter = Counter()
+        self.chunks: list[tuple[int, Fraction]] = []  # of attention, in frames, and the rate of these
         self.denominators, self.current = 1, Counter()
 
     def start(self, seed: int) -> None:
@@ -289,6 +290,8 @@ def _finished(d: Streams, plan: Plan) -> StreamCase:
     step = d.denominators * d.pick((1, 1, 2, 3, 5))
     while step > 24 and step > d.denominators:
         step -= d.denominators
+    for chunk, rate in d.chunks:
+        d.features["chunk divides step" if rate * step % chunk == 0 else "chunk does not divide step"] += 1
     lengths = tuple(_length(d, step, least, most) for _ in range(d.streams))
     return StreamCase(plan, d.module, d.streams, d.denominators, step, lengths, least, most, d.features)
 
