@@ -63,7 +63,7 @@ def stream_feeds(
     first = layout.inputs[0]
     (symbol,) = symbols(first.length)
     least, most = limits.get(symbol, [1, None])
-    sizes = bind_sizes(whole, feeds)
+    sizes = bind_sizes(whole, stored_feeds(whole, feeds))
     own = max(t for t in (sizes[symbol], least or 1))
     chunk_ticks = next(t for t in range(1, layout.chunk + 1) if first.frames(t) >= layout.chunk)
     wanted = min(max(own, (memory(step) + 3) * chunk_ticks), MOST_CHUNKS * chunk_ticks)
@@ -74,8 +74,8 @@ def stream_feeds(
         within(wanted),
     )  # fmt: skip
     short = within(max(1, chunk_ticks * 2 // 3))
-    others = {n: layout.batch for n in sizes if n == "batch"}
-    return [resized(feeds, whole, {symbol: t, **others}) for t in dict.fromkeys((uneven, short))]
+    others = sizes | {n: layout.batch for n in sizes if n == "batch"}
+    return [resized(feeds, whole, others | {symbol: t}) for t in dict.fromkeys((uneven, short))]
 
 
 def memory(step: Graph) -> int:

@@ -17,7 +17,9 @@ from ..ir.verifier import verify
 from ..passes.base import Context, Lossy, Pass, Streaming
 from .invariants import check_stage
 from .numerics import Difference, difference
-from .samples import real_outputs, stored_feeds
+from .samples import real_outputs, step_feeds, stored_feeds
+
+STEPS = 3  # of a step graph, when it is evaluated: states must have had time to matter
 
 
 @dataclass
@@ -84,17 +86,20 @@ class Manager:
 
 
 def compare(before: Module, after: Module, feeds: Mapping[str, np.ndarray]) -> Difference:
-    """Outputs of two versions of the first graph, in float64."""
-    return difference(evaluate64(after, feeds), evaluate64(before, feeds))
+    """Outputs of two versions of the first graph, in float64; a step graph, which takes chunks, on random ones."""
+    graph = next(iter(before.graphs.values()))
+    chunks = step_feeds(graph, STEPS)
+    return difference(evaluate64(after, *(chunks or [feeds])), evaluate64(before, *(chunks or [feeds])))
 
 
-def evaluate64(module: Module, feeds: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-    """The outputs and the next states of the first graph, computed in float64 where it says float32."""
+def evaluate64(module: Module, *calls: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+    """The outputs of every call, and the last states, of the first graph, in float64 where it says float32."""
     wide = retyped(module)
     graph = next(iter(wide.graphs.values()))
-    fed = {n: a.astype(np.float64) if a.dtype == np.float32 else a for n, a in feeds.items()}
-    states = initial_states(graph)
-    outputs = real_outputs(graph, interpret(graph, stored_feeds(graph, fed), states))
+    states, outputs = initial_states(graph), []
+    for feeds in calls:
+        fed = {n: a.astype(np.float64) if a.dtype == np.float32 else a for n, a in feeds.items()}
+        outputs += real_outputs(graph, interpret(graph, stored_feeds(graph, fed), states))
     return (*outputs, *states.values())
 
 

@@ -11,7 +11,8 @@ from ..ir.expr import evaluate, symbols
 from ..ir.graph import Graph
 from ..ir.interpreter import bind_sizes
 from ..ir.registry import dequantized, quantized
-from ..ir.types import DTYPES
+from ..ir.types import DTYPES, offline
+from ..lowering.streaming import CLOCK_INPUT
 
 Feeds = dict[str, np.ndarray]
 
@@ -70,9 +71,21 @@ def at_lengths(feeds: Feeds, graph: Graph, limits: Mapping[str, list[int | None]
 
 
 def resized(feeds: Feeds, graph: Graph, sizes: Mapping[str, int]) -> Feeds:
-    """The feeds cut, or repeated, to other sizes of some of the graph's symbols."""
-    full = {**bind_sizes(graph, feeds), **sizes}
-    return {v.name: _cut(feeds[v.name], [evaluate(d.size, full) for d in v.type.shape]) for v in graph.inputs}
+    """The feeds cut, or repeated, to other sizes of the graph's symbols."""
+    return {v.name: _cut(feeds[v.name], [evaluate(d.size, sizes) for d in v.type.shape]) for v in graph.inputs}
+
+
+def step_feeds(graph: Graph, steps: int) -> list[Feeds]:
+    """Random chunks for the graph of one step, whole ones and at the end half of one; none for other graphs."""
+    timed = [d for v in graph.inputs for d in v.type.shape if d.time is not None]
+    if not timed or all(offline(d) for d in timed):
+        return []
+    (chunk, *_) = (d.size for d in timed)
+    calls = [draw(graph, {}, seed) for seed in range(steps)]
+    for index, feeds in enumerate(calls):
+        if CLOCK_INPUT in feeds:
+            feeds[CLOCK_INPUT][:] = chunk if index < steps - 1 else chunk // 2
+    return calls
 
 
 def check_limits(graph: Graph, feeds: Feeds, limits: Mapping[str, list[int | None]], what: str) -> None:
