@@ -3,24 +3,21 @@
 The graphs are captured for a fixed batch, of 1 or of as many rows as there are streams; free-batch makes it vary.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from rewriting import feeds_of
 from speechc.compiler.manager import evaluate64
 from speechc.compiler.step_runner import run_stream
 from speechc.ir.errors import UnsupportedError
-from speechc.ir.expr import symbol
-from speechc.ir.graph import Builder, Loc, Module
 from speechc.ir.interpreter import initial_states
 from speechc.ir.interpreter import run as interpret
 from speechc.ir.text import clone, retyped
-from speechc.ir.types import Tensor, time_input
 from speechc.ir.verifier import verify
 from speechc.passes.base import Context, make
+from stream_net import LENGTHS, Net, T, assert_alike, signals, step_of
 
-T = symbol("T")
-LENGTHS = (5, 23, 14)
-TOLERANCE = 1e-10  # of the largest output: float64, summed in another order
 CASES = {}
 
 
@@ -28,38 +25,6 @@ def case(function):
     """Register what builds the graph of x: f32[batch, 3, T]."""
     CASES[function.__name__] = function
     return function
-
-
-class Net(Builder):
-    """Builds a graph over x: f32[batch, 3, T]; weights by number."""
-
-    def __init__(self, batch):
-        self.module, self.batch = Module(), batch
-        super().__init__(self.module.graph("main"), Loc("net.layer", "Layer", "net.py:1"))
-        self.random = np.random.default_rng(7)
-        self.x = self.graph.input("x", Tensor("f32", [batch, 3, time_input(T, "audio")]))
-
-    def w(self, *shape, scale=1.0):
-        array = (scale * self.random.uniform(-1, 1, shape)).astype(np.float32)
-        return self.graph.weight(f"w{len(self.graph.weights)}", array)
-
-    def late(self, x, right=1):
-        """x through a convolution that looks ahead: its frames come later."""
-        return self.conv(x, self.w(3, 3, 2 * right + 1), self.w(3), pad=((right, right),))
-
-    def rows(self, x):
-        return self.transpose(x, perm=(0, 2, 1))
-
-    def heads(self, y, count=2, size=3):
-        """[batch, heads, T, size]"""
-        z = self.reshape(self.linear(y, self.w(count * size, y.type.sizes[2])), shape=(self.batch, T, count, size))
-        return self.transpose(z, perm=(0, 2, 1, 3))
-
-    def band(self, chunk, left, right):
-        i = self.floor_div(self.iota(size=T), self.const(chunk, "i64"))
-        i, j = self.reshape(i, shape=(T, 1)), self.reshape(i, shape=(1, T))
-        back = self.less_equal(self.sub(i, j), self.const(left, "i64"))
-        return self.logical_and(back, self.less_equal(self.sub(j, i), self.const(right, "i64")))
 
 
 def built(name, batch):
@@ -207,25 +172,6 @@ def upsampled(b, x):
     return b.resize(b.late(x), axis=2, scale=2, linear=True)
 
 
-def step_of(module, streams, chunk=4, **options):
-    step = clone(module)
-    text = ", ".join(f"{k}={v!r}" for k, v in {"chunk": chunk, "batch": streams, **options}.items())
-    make(f"streaming{{{text}}}").run(step.main, Context())
-    step.main.sweep()
-    verify(step)
-    return step
-
-
-def assert_alike(got, want):
-    assert got.shape == want.shape
-    if want.size:
-        assert np.abs(got - want).max() <= TOLERANCE * max(1.0, np.abs(want).max())
-
-
-def signals(lengths, seed=0):
-    return np.random.default_rng(seed).standard_normal((len(lengths), 3, max(lengths)))
-
-
 @pytest.mark.parametrize("captured", [1, 3])
 @pytest.mark.parametrize("name", CASES)
 def test_every_stream_is_as_if_alone(name, captured):
@@ -288,6 +234,27 @@ def test_the_graph_with_a_free_batch_is_the_graph(name, captured):
     for i, row in enumerate(five):
         (alone,) = evaluate64(after, {"x": row[None]})
         assert_alike(evaluate64(after, {"x": five})[0][i : i + 1], alone)
+
+
+@pytest.mark.slow
+def test_digits_two_at_a_time():
+    """The digits model, captured for one recording, in a batch of two: both of its kinds of convolution."""
+    from speechc.compiler.driver import read_subject
+    from speechc.compiler.plan import NORMALIZE, OPTIMIZE
+
+    subject = read_subject(Path(__file__).parent.parent / "examples" / "digits" / "model.pt")
+    x = 0.1 * np.random.default_rng(0).standard_normal((2, 20001))
+    for convolutions in ((), ("conv-context{mode='chunk', chunk=5120}",)):
+        whole = clone(subject.module)
+        limited = "limit-attention{chunk=5120, left=10240}"
+        for text in (*NORMALIZE, limited, *convolutions, *OPTIMIZE):
+            make(text).run(whole.main, Context())
+            whole.main.sweep()
+        whole = retyped(whole)
+        step = step_of(whole, 2, chunk=5120)
+        lengths = (9000, 20001)
+        for got, row, n in zip(run_stream(step.main, {"audio": x}, lengths=lengths), x, lengths, strict=True):
+            assert_alike(got[0], interpret(whole.main, {"audio": row[None, :n]})[0])
 
 
 # -- what cannot be followed -------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ The window of keys in front of a step is always as long; what of it a query may 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from .band import SIZES, Band, band_of, ticks_for, unbounded
 from .facts import Coord, Fact, Score, Stream, refuse, same_stream
 from .framewise import ATTENTION, framewise
 from .probe import NEVER, Probe
+from .replay import replayed, source
 from .rules import rule
 from .scores import Window, biased
 from .step import Step
@@ -55,9 +56,7 @@ def _banded(step: Step, op: Op, q: Stream, k: Stream, v: Stream, mask: Value | N
     delay = band.delay(frames, q.time.delay, late)
     past = band.past(frames, delay, late)
     q = step.delayed(q, delay)
-    # Frames that are not real must be finite: what has no weight is still multiplied by it.
-    keys, values = (step.masked(step.delayed(x, late), 0.0) for x in (k, v))
-    seen = [step.history(x, past, role) for x, role in ((keys, "keys"), (values, "values"))]
+    seen = _seen(step, op, k, v, late, past)
     window = Window(step, op, band, frames, delay, late, past, seen[0].type.shape[-2], q)
     bias = biased(window, mask) if mask is not None and mask.type.is_float else None
     shown = window.visible()
@@ -66,6 +65,21 @@ def _banded(step: Step, op: Op, q: Stream, k: Stream, v: Stream, mask: Value | N
     attrs = {**op.attrs, "causal": False}
     made = step.b.emit("attention", (q.value, *seen, shown), attrs)
     return step.stream(op.result, made)
+
+
+def _seen(step: Step, op: Op, k: Stream, v: Stream, late: int, past: int) -> list[Value]:
+    """Keys and values with `past` frames in front: kept themselves, or what they are computed from.
+
+    Frames that are not real must be finite: what has no weight is still multiplied by it.
+    """
+    kept = source(step, op) if step.options.cache == "memory" and past else None
+    if kept is None:
+        if step.options.cache == "memory":
+            step.notes.append(("keeps keys and values: nothing smaller is known that they are made of", op))
+        keys, values = (step.masked(step.delayed(x, late), 0.0) for x in (k, v))
+        return [step.history(x, past, role) for x, role in ((keys, "keys"), (values, "values"))]
+    made = replayed(step, kept, step.history(kept.stream, past, "inputs"), list(op.operands[1:3]))
+    return [step.masked(replace(x, value=value), 0.0).value for x, value in zip((k, v), made)]
 
 
 def _band(step: Step, op: Op, q: Stream, mask: Value | None) -> Band:
