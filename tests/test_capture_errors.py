@@ -7,7 +7,7 @@ import pytest
 import torch
 from models import MODELS
 from speechc.compiler.capture import capture, capture_with_reference, used_operators
-from speechc.compiler.capture.spec import InputSpec, parse_input_spec
+from speechc.compiler.capture.spec import ConstantSpec, InputSpec, parse_input, parse_input_spec
 from speechc.ir.errors import CaptureError, UsageError
 from speechc.ir.interpreter import run
 from speechc.ir.verifier import verify
@@ -175,6 +175,9 @@ def test_input_specs():
     assert parse_input_spec("i64[]") == InputSpec(None, "i64", ())
     assert parse_input_spec("f32[B,80,T]").time_axis == 2
     assert parse_input_spec("f32[B,8]").time_axis is None
+    assert parse_input("x=f32[1,T]") == InputSpec("x", "f32", (1, "T"))
+    assert parse_input("sr=16000") == ConstantSpec("sr", 16000) and parse_input("on = true") == ConstantSpec("on", True)
+    assert parse_input("gain=-0.5").value == -0.5 and parse_input("eps=1e-3").value == 1e-3
 
     class Two(nn.Module):
         def forward(self, features, memory):

@@ -14,6 +14,7 @@ from typing import Optional
 
 import numpy as np
 import pytest
+import speechc
 import torch
 import torch.nn.functional as F
 from models import LENGTHS, MODELS, case
@@ -177,6 +178,7 @@ def test_what_the_script_refuses_is_named_with_its_line(tmp_path):
     with pytest.raises(CaptureError, match="rate of 44100") as error:
         capture(path, ["x=f32[1,T,8]", "rate=44100"])
     assert error.value.code == "SC410" and "test_torchscript.py" in str(error.value)
+    assert "raise ValueError" in str(error.value)
     with pytest.raises(UsageError, match="forward takes x, rate"):
         capture(path, ["x=f32[1,T,8]", "speed=2"])
 
@@ -231,6 +233,17 @@ def test_a_trace_that_fixed_its_length(tmp_path):
         capture(path, [torch.randn(1, 50, 8)])
     assert error.value.code == "SC413"
     assert capture(path, ["x=f32[1,50,8]"]).main.inputs[0].type.sizes == (1, 50, 8)
+
+
+class Rates(nn.Module):
+    def forward(self, x, rate: int):
+        return x * rate
+
+
+def test_a_number_that_is_missing(tmp_path):
+    with pytest.raises(UsageError, match="--input rate=0") as error:
+        capture(save(Rates(), tmp_path / "m.pt"), ["x=f32[1,T,8]"])
+    assert error.value.code == "SC044"
 
 
 # -- state -------------------------------------------------------------------------------------------------------------
@@ -474,7 +487,7 @@ def speech() -> np.ndarray:
     return audio[: len(audio) // 512 * 512].reshape(-1, 1, 512)
 
 
-def test_silero_vad_chunk_by_chunk():
+def test_silero_vad_chunk_by_chunk(tmp_path):
     found = find_spec("silero_vad")
     if found is None:
         pytest.skip("Silero VAD is not installed: pip install --no-deps silero-vad")
@@ -488,6 +501,9 @@ def test_silero_vad_chunk_by_chunk():
         "_model.stft", "_model.encoder.3.reparam_conv", "_model.decoder.rnn",
     }  # fmt: skip
     theirs = onnxruntime.InferenceSession(data / "silero_vad.onnx", providers=["CPUExecutionProvider"])
+    speechc.compile(data / "silero_vad.jit", ["x=f32[1,512]", "sr=16000"], output=tmp_path / "vad.onnx")
+    emitted = onnxruntime.InferenceSession(tmp_path / "vad.onnx", providers=["CPUExecutionProvider"])
+    carried = {i.name: np.zeros(i.shape, np.float32) for i in emitted.get_inputs() if i.name != "x"}
     now, state, context = initial_states(module.main), np.zeros((2, 1, 128), np.float32), np.zeros((1, 64), np.float32)
     chunks, probabilities = speech(), []
     want = run(module.main, {"x": chunks[20]}, dict(now))[0]
@@ -498,5 +514,8 @@ def test_silero_vad_chunk_by_chunk():
         context = x[:, -64:]
         (got,) = run(module.main, {"x": chunk}, now)
         assert np.abs(want - got).max() <= 1e-5 and np.abs(now["_state"] - state).max() <= 1e-4
+        file, *left = emitted.run(None, {"x": chunk, **carried})
+        carried = dict(zip(carried, left, strict=True))
+        assert np.abs(want - file).max() <= 1e-5
         probabilities.append(float(got[0, 0]))
     assert min(probabilities) < 0.1 and max(probabilities) > 0.9  # there is speech in it, and silence

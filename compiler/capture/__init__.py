@@ -28,11 +28,13 @@ def capture_with_reference(
 ) -> tuple[Module, Reference]:
     """The IR module of a model, and the original to compare it with.
 
-    `model` is an `nn.Module`, an `ExportedProgram`, the path of a file, or `package.module:factory`; `inputs` sample
-    arrays or tensors (by name, or in the order of `forward`), or texts such as `features=f32[1,T,80]`, or None where
-    the file brings its own. `time_axis` says which axis of the samples is time: one number for a single input, by name
-    for several, None where nothing may vary. The reference maps named arrays to a tuple of arrays, in the order of the
-    module's outputs.
+    `model` is an `nn.Module`, a script, an `ExportedProgram`, the path of a file (an archive of torch.export, a
+    TorchScript file, a pickled module that is trusted), or `package.module:factory`; `inputs` sample arrays or tensors
+    (by name, or in the order of `forward`), or texts such as `features=f32[1,T,80]`, or None where the file brings its
+    own. An argument that is always the same number (a sample rate, a flag) is given as such: `sr=16000` among texts, a
+    Python number among samples; it is no input of the graph. `time_axis` says which axis of the samples is time: one
+    number for a single input, by name for several, None where nothing may vary. The reference maps named arrays to a
+    tuple of arrays, in the order of the module's outputs.
 
     Raises `CaptureError` (exit status 3) where the model cannot be read or captured, `UsageError` where the inputs do
     not make sense.

@@ -107,8 +107,14 @@ def check_arguments(module: torch.nn.Module, samples: Mapping[str, torch.Tensor]
         raise UsageError(
             "SC044",
             f"forward takes {', '.join(parameters)}; given: {', '.join(samples) or 'nothing'}",
-            hints=[f"--input {(missing or unknown)[0]}=f32[1,T,80], with its real type and sizes"],
+            hints=[_described(parameters.get((missing or unknown)[0]), (missing or unknown)[0])],
         )
+
+
+def _described(parameter: inspect.Parameter | None, name: str) -> str:
+    if parameter is not None and parameter.annotation in (int, float, bool, "int", "float", "bool"):
+        return f"--input {name}=0, with the number that it always is"
+    return f"--input {name}=f32[1,T,80], with its real type and sizes"
 
 
 @contextlib.contextmanager

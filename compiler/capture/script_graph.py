@@ -101,7 +101,7 @@ def _place(text: str) -> tuple[str, int] | None:
 
 def _remember(file: str, line: int, code: str) -> None:
     """Let messages quote a line of a file that is not on this machine."""
-    if code and not linecache.getline(file, line):
+    if code and not linecache.getline(file, line).strip():
         known = linecache.cache.get(file)
         source = list(known[2]) if known else []
         source += ["\n"] * (line - len(source))

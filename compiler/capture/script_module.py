@@ -151,7 +151,7 @@ def root(script: torch.jit.ScriptModule, unit: torch._C.CompilationUnit) -> Root
     parameters = []
     for a in script._c._get_method("forward").schema.arguments[1:]:
         default = a.default_value if a.has_default_value() else kind.empty
-        parameters.append(kind(a.name, kind.POSITIONAL_OR_KEYWORD, default=default))
+        parameters.append(kind(a.name, kind.POSITIONAL_OR_KEYWORD, default=default, annotation=str(a.type)))
     module = scripted(script, Code(unit), Root)
     module.signature = inspect.Signature(parameters)
 
