@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from speechc.ir.errors import SpeechcError
-from speechc.passes.stream import running, scores, step, transposed, window
+from speechc.passes.stream import finite, running, scores, step, transposed, window
 from speechc.passes.stream.band import Band
 from speechc.passes.stream.clock import Clock
 from speechc.passes.stream.step import Step
@@ -66,7 +66,8 @@ MUTATIONS = [
     ("R1: reflection begins at the edge", ("pad", "frame"), window, "look_ahead", late_by(-1)),
     ("R2: carries move before the first frame", ("lstm", "gru", "rnn"), running, "_begun", begins_at_once),
     ("R2: running sums begin with garbage", ("cumsum", "cummax"), Step, "masked", unmasked("cumsum", "cummax")),
-    ("R3: values are not masked", ("attention chunk", "attention window"), Step, "masked", unmasked("attention")),
+    ("R3: garbage is not finite", ("attention chunk", "attention window"), finite, "_finite",
+     lambda f: lambda s, v: True),
     ("R3: scores are not masked", ("attention chunk", "attention window"), scores.Window, "visible", band_alone),
     ("R4: distances are off by one", ("attention skew",), scores.Window, "first", first_moved),
     ("R5: the counter is off by one", ("sinusoidal positions", "learned positions", "rotary positions"),

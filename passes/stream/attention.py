@@ -14,6 +14,7 @@ from ...ir.graph import Op, Value
 from ...ir.types import Time
 from .band import SIZES, Band, band_of, ticks_for, unbounded
 from .facts import Coord, Fact, Score, Stream, refuse, same_stream
+from .finite import guarded
 from .framewise import ATTENTION, framewise
 from .probe import NEVER, Probe
 from .replay import replayed, source
@@ -76,10 +77,10 @@ def _seen(step: Step, op: Op, k: Stream, v: Stream, late: int, past: int) -> lis
     if kept is None:
         if step.options.cache == "memory":
             step.notes.append(("keeps keys and values: nothing smaller is known that they are made of", op))
-        keys, values = (step.masked(step.delayed(x, late), 0.0) for x in (k, v))
+        keys, values = (guarded(step, step.delayed(x, late)) for x in (k, v))
         return [step.history(x, past, role) for x, role in ((keys, "keys"), (values, "values"))]
     made = replayed(step, kept, step.history(kept.stream, past, "inputs"), list(op.operands[1:3]))
-    return [step.masked(replace(x, value=value), 0.0).value for x, value in zip((k, v), made)]
+    return [guarded(step, replace(x, value=value)).value for x, value in zip((k, v), made)]
 
 
 def _band(step: Step, op: Op, q: Stream, mask: Value | None) -> Band:

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from ...ir.expr import Size, same, slope, substitute, symbols
 from ...ir.graph import Op, Value
 from ...ir.types import Dim, Time
+from .band import ticks_for
 from .facts import Const, Coord, growing, refuse
+from .probe import Probe
 from .step import Step
+
+LENGTHS = (9, 160, 5120)  # frames at which positions are run to see what they count
 
 
 def generated(step: Step, v: Value, at: Time, beside: Value, count: int | None = None) -> Value:
@@ -51,6 +57,17 @@ def _by_stream(step: Step, v: Value, at: Time, beside: Value, count: int) -> Val
         new = b.expand(new, shape=tuple(rows if i == place + 1 else s for i, s in enumerate(new.type.sizes)))
     shape[axis], shape[place] = count, step.streams * rows
     return step.retimed(b.reshape(new, shape=tuple(shape)), axis, at)
+
+
+def _line(array: np.ndarray, times: list[int]) -> tuple | None:
+    """(a, b) of an array that is a + b · i at index i along its only time dimension; None where it is not."""
+    if len(times) != 1 or array.dtype == bool or array.shape[times[0]] < 2:
+        return None
+    rows = np.moveaxis(array, times[0], -1).reshape(-1, array.shape[times[0]])
+    start, every = rows[0, 0], rows[0, 1] - rows[0, 0]
+    if not np.array_equal(rows, np.broadcast_to(start + every * np.arange(rows.shape[1]), rows.shape)):
+        return None
+    return start.item(), every.item()
 
 
 class _Maker:
@@ -102,8 +119,10 @@ class _Maker:
         if op.kind == "slice" and self.times(v) == [op.attrs["axis"]]:
             return self._slice(op, shift)
         if op.kind in ("pad", "concat", "flip", "cumsum", "cummax", "conv", "reshape") and not self._framewise(op):
-            raise refuse("SC202", "positions are computed frame by frame, not across frames", op)
+            return self._counted(v, shift)
         operands = [None if o is None else self.make(o, shift) for o in op.operands]
+        if op.kind in ("gather", "gather_elements") and self.times(op.operands[1]):
+            operands[1] = self._within(op, *operands)
         attrs = {name: self._attr(value) for name, value in op.attrs.items()}
         made = b.emit(op.kind, operands, attrs)
         return made if not isinstance(made, tuple) else made[v.index]
@@ -130,6 +149,25 @@ class _Maker:
             return value
         value = substitute(value, self.constants)
         return self.count if self._follows(value) else self.step.sizes.size(value)
+
+    def _counted(self, v: Value, shift: int) -> Value:
+        """`v` where it only counts frames, however it is computed: start + frame · every, the same at each length."""
+        shown = {_line(Probe(self.step, ticks_for(self.at.rate, n)).array(v), self.times(v)) for n in LENGTHS}
+        if len(shown) > 1 or None in shown:
+            raise refuse("SC202", "positions are computed frame by frame, not across frames", v.op)
+        ((start, every),), ((axis,), b) = shown, (self.times(v), self.step.b)
+        constant = lambda number: b.const(number, v.type.dtype)
+        made = b.add(b.mul(self._numbers(v.type.dtype, shift), constant(every)), constant(start))
+        sizes = tuple(self._attr(s) for s in v.type.sizes)
+        made = b.reshape(made, shape=tuple(self.count if i == axis else 1 for i in range(len(sizes))))
+        return made if made.type.sizes == sizes else b.expand(made, shape=sizes)
+
+    def _within(self, op: Op, table: Value, index: Value) -> Value:
+        """`index`, inside the table at frames that are not real as well."""
+        most, b = table.type.sizes[op.attrs["axis"]], self.step.b
+        least = Probe(self.step, ticks_for(self.at.rate, 1)).array(op.operands[1]).min(initial=0)
+        low = b.const(0 if least >= 0 else -most, index.type.dtype)
+        return b.minimum(b.maximum(index, low), b.const(most - 1, index.type.dtype))
 
     def _beside(self, v: Value) -> None:
         if not self.times(v):

@@ -45,7 +45,11 @@ class Probe:
         """Run the op behind `v`."""
         operands = [None if o is None else self.array(o) for o in v.op.operands]
         weights = v.op.graph.weights
-        made = definition(v.op.kind).run(v.op, operands, self.sizes, lambda name: weights[name].array)
+        try:
+            made = definition(v.op.kind).run(v.op, operands, self.sizes, lambda name: weights[name].array)
+        except IndexError:
+            length = self.sizes[self.step.sizes.symbol]
+            raise refuse("SC206", f"its table has no rows for an utterance of {length} frames", v.op) from None
         for r, array in zip(v.op.results, made):
             self.known[id(r)] = np.asarray(array)
 

@@ -36,6 +36,8 @@ class Step:
         self.facts: dict[int, Fact] = {}
         self.op: Op | None = None
         self.notes: list[tuple[str, Op]] = []  # what the user should know
+        self.watched: set[int] = set()  # values of the offline graph that attention is computed from
+        self.finite: dict[int, bool] = {}
         self._masked: dict[tuple, Value] = {}
         self._delayed: dict[tuple, Value] = {}
 

@@ -7,6 +7,7 @@ from ...ir.expr import Expr, symbols
 from ...ir.graph import Graph, Loc, Op, Value
 from ...ir.types import Dim
 from .facts import Const, Coord, Fact, Score, Sizes, Stream, growing, refuse
+from .finite import settle, watched
 from .rules import load
 from .step import Options, Step
 
@@ -21,12 +22,13 @@ def stream(graph: Graph, chunk: int, streams: int, options: Options) -> Step:
     symbol = the_clock(graph)
     sizes = Sizes(symbol, chunk, {"batch": streams})
     step = Step(graph, sizes, streams, options)
-    for v in graph.inputs:
-        step.facts[id(v)] = _input(step, v)
     for v in graph.states.values():
         raise refuse("SC215", f"the model keeps state of its own (@{v.name})", next(iter(v.users)),
                      "leave --stream out: its calls are steps already")  # fmt: skip
     step.clock.start()
+    step.watched, step.b.loc = watched(graph), Loc("input", passes=(NAME,))
+    for v in graph.inputs:
+        step.facts[id(v)] = settle(step, None, v, _input(step, v))
     rules = load()
     for op in graph.ops:
         visit(step, op, rules)
@@ -66,7 +68,7 @@ def visit(step: Step, op: Op, rules) -> None:
         raise
     for r, fact in zip(op.results, made if isinstance(made, tuple) else (made,), strict=True):
         if fact is not None:
-            step.facts[id(r)] = fact
+            step.facts[id(r)] = settle(step, op, r, fact)
 
 
 def _facts(step: Step, op: Op, facts: list[Fact], rules):
