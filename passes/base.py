@@ -25,7 +25,7 @@ PASSES: dict[str, type[Pass]] = {}
 # -- what a pass keeps ---------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Exact:
-    """Every output bit for bit."""
+    """Every output bit for bit; a pass may add outputs."""
 
     def allows(self, error: float) -> bool:
         """Whether a relative error is within what is declared."""

@@ -125,7 +125,8 @@ def planted(names: list[str], seed: int) -> Case:
 @idiom
 def pad_window(d, x):
     kind, x = d.pick(("conv", "max_pool", "avg_pool")), d.first(x)
-    value = d.pick((float("-inf") if kind == "max_pool" else 0.0, 1.0))
+    neutral = float("-inf") if kind == "max_pool" else 0.0
+    value = d.pick((neutral, neutral, 1.0))
     x = d.b.pad(x, pads=((0, 0), (0, 0), (d.int(0, 1), 1)), value=value)
     if kind == "conv":
         return d.conv(x, 3, **d.carry())
@@ -391,3 +392,10 @@ def quantized_chain(d, x):
         x = b.dequantize(b.quantize(x, **GRID))
         x = b.linear(x, b.dequantize(per_channel(d, (n, n), 0)), d.maybe(lambda: d.vector(n)), **d.carry("out"))
     return b.dequantize(b.quantize(b.relu(x) if d.flag() else x, **GRID))
+
+
+@idiom
+def class_scores(d, x):
+    """Log-probabilities of a few classes, frames first or last."""
+    y = d.linear(x, d.int(2, 6))
+    return d.b.log_softmax(y, axis=2) if d.flag() else d.b.log_softmax(d.first(y), axis=1)
