@@ -3,10 +3,12 @@
 The graphs are captured for a fixed batch, of 1 or of as many rows as there are streams; free-batch makes it vary.
 """
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+import stream_proof
 from rewriting import feeds_of
 from speechc.compiler.manager import evaluate64
 from speechc.compiler.step_runner import run_stream
@@ -16,7 +18,8 @@ from speechc.ir.interpreter import run as interpret
 from speechc.ir.text import clone, retyped
 from speechc.ir.verifier import verify
 from speechc.passes.base import Context, make
-from stream_net import LENGTHS, Net, T, assert_alike, signals, step_of
+from stream_cases import drawn, plans, time_axis
+from stream_net import LENGTHS, TOLERANCE, Net, T, assert_alike, signals, step_of
 
 CASES = {}
 
@@ -234,6 +237,35 @@ def test_the_graph_with_a_free_batch_is_the_graph(name, captured):
     for i, row in enumerate(five):
         (alone,) = evaluate64(after, {"x": row[None]})
         assert_alike(evaluate64(after, {"x": five})[0][i : i + 1], alone)
+
+
+# -- any graph ---------------------------------------------------------------------------------------------------------
+def captured_for_one(count):
+    """Random graphs for a batch of 1. One builder merges the batch with time, which cannot be followed."""
+    cases = map(drawn, plans(4 * count, seed=11, only=lambda name: name != "frames as batch"))
+    fixed = (c for c in cases if c.plan.dtype == "f64" and not any("batch" in str(v.type) for v in c.graph.inputs))
+    return list(islice(fixed, count))
+
+
+def test_any_graph_captured_for_one_stream_takes_two():
+    for drawing in captured_for_one(16):
+        step = stream_proof.step_of(drawing, batch=2)
+        lengths = [min(drawing.most, drawing.least + n) for n in (3, 3 * drawing.step + 5)]
+        fed = [drawing.feeds(n, salt) for salt, n in enumerate(lengths)]
+        together = run_stream(step.main, {v.name: side_by_side(v, fed) for v in drawing.graph.inputs}, lengths=lengths)
+        for got, feeds in zip(together, fed, strict=True):
+            for a, b in zip(got, interpret(drawing.graph, feeds), strict=True):
+                assert stream_proof.distance(a, b) <= TOLERANCE, drawing
+
+
+def side_by_side(v, fed):
+    """The rows of several feeds, the shorter ones with NaN behind them; inputs without time are the same for all."""
+    arrays, axis = [f[v.name] for f in fed], time_axis(v)
+    if axis is None:
+        return arrays[0]
+    most = max(a.shape[axis] for a in arrays)
+    behind = lambda a: [(0, most - a.shape[axis] if i == axis else 0) for i in range(a.ndim)]
+    return np.concatenate([np.pad(a, behind(a), constant_values=np.nan) for a in arrays])
 
 
 @pytest.mark.slow
