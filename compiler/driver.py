@@ -39,6 +39,8 @@ from .samples import Feeds, as_feeds, at_lengths, check_limits, default_sizes, d
 from .stages import Stages
 from .streamed import Streamed, describe
 from .streaming import Streaming, rewrites, step_pass
+from .transcribe import transcribed
+from .words import WordErrors
 
 Progress = Callable[[str], None]
 RUN_TIME_SCALES = (
@@ -92,11 +94,13 @@ class Report:
     seconds: float
     rewrite: Difference | None = None  # what rewrites that change the meaning lose
     streamed: Streamed | None = None
+    words: WordErrors | None = None  # where recordings with texts were given
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON; infinite SNR (no difference at all) is null."""
         file = self.proof.file.as_dict()
         more = {} if self.rewrite is None else {"rewrite": self.rewrite.as_dict()}
+        more |= {} if self.words is None else {"word_errors": self.words.as_dict()}
         return more | {
             "artefact": str(self.artefact),
             "files": [str(f) for f in self.files],
@@ -209,7 +213,7 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
         progress("proving that the file does what the model did")
         load = lambda: target.load(folder / final.name)
         checked = (settings.precision, settings.min_snr)
-        loss = None if stages.normal is None else rewrite_loss(subject.reference, stages, feeds)
+        loss = None if stages.normal is None else rewrite_loss(subject.reference, stages, feeds, context.run)
         if streamed is not None:
             fed = stream_feeds(feeds[0], next(iter(stages.whole.graphs.values())), graph, layout(module), traced)
             reference = by_rows(subject.reference, batch, next(iter(stages.whole.graphs.values())))
@@ -218,12 +222,13 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
             locate = lambda feed: str(first_divergence(module, target, feed, settings.precision, FLOAT32) or "")
             reference = subject.reference if loss is None else partial(meaning, stages.rewritten)
             proof = prove(reference, module, load, feeds, *checked, locate)
+        heard = transcribed(subject.reference, stages.rewritten, load, settings.calibration, context.run)
         files = _deliver(written, final.parent)
     size = sum(f.stat().st_size for f in files if not f.name.endswith(".json"))
     remarks = [str(r) for r in context.remarks]
     seconds = time.perf_counter() - start
     return Report(
-        final, files, target.name, settings.precision, size, proof, steps, remarks, seconds, loss, streamed
+        final, files, target.name, settings.precision, size, proof, steps, remarks, seconds, loss, streamed, heard
     )  # fmt: skip
 
 

@@ -15,9 +15,7 @@ from ..lowering.manifest import Manifest, Port
 from ..lowering.stream_session import BatchSession, StreamSession
 from . import driver
 from .audio import SUFFIXES, read_audio
-
-BLANKS = ("<blank>", "<blk>", "<pad>", "[PAD]", "<b>")
-SPACES = ("|", "\u2581")  # how token lists write the space between words
+from .words import Greedy, speaking
 
 
 @dataclass
@@ -91,17 +89,15 @@ class Heard:
     """What the outputs said so far: the text, or how many frames there are of each output."""
 
     def __init__(self, manifest: Manifest, axes: dict[str, int] | None = None):
-        self.tokens, self.axes = manifest.tokens, axes or {}
-        self.speaking = speaking_output(manifest)
-        self.last, self.said = -1, []
+        self.axes = axes or {}
+        self.speaking = speaking(manifest.outputs, manifest.tokens)
+        self.greedy = Greedy(manifest.tokens or ())
         self.frames: dict[str, int] = {}
         self.news: dict[str, dict[str, Any]] = {}
-        names = [t.strip() for t in self.tokens or ()]
-        self.blank = next((names.index(b) for b in BLANKS if b in names), 0)
 
     def add(self, names: Sequence[str], arrays: Sequence[np.ndarray]) -> bool:
         """Take in outputs; whether there is something new to say."""
-        self.news, before = {}, len(self.said)
+        self.news, before = {}, len(self.greedy.said)
         for name, array in zip(names, arrays):
             if array is None:
                 continue
@@ -114,42 +110,12 @@ class Heard:
                     continue
             self.news[name] = told
             if name == self.speaking:
-                self._decode(array)
-        return len(self.said) > before if self.speaking else bool(self.news)
-
-    def _decode(self, array: np.ndarray) -> None:
-        """Greedy CTC (Graves et al. 2006): the best token of each frame, repeats merged, blanks left out."""
-        best = array[0].argmax(-1) if np.issubdtype(array.dtype, np.floating) else array[0]
-        for token in best.reshape(-1).tolist():
-            if token not in (self.last, self.blank) and 0 <= token < len(self.tokens):
-                self.said.append(token)
-            self.last = token  # -1, of an output that merges repeats itself: a token after it is a new one
-
-    @property
-    def text(self) -> str:
-        """The tokens so far as text: joined where the list marks the spaces itself, else with spaces between."""
-        words = [self.tokens[t] for t in self.said]
-        marks = any(t == " " or t.startswith(SPACES) for t in self.tokens)
-        joined = ("" if marks else " ").join(words)
-        for mark in SPACES:
-            joined = joined.replace(mark, " ") if marks else joined
-        return joined.strip()
+                self.greedy.add(array)
+        return len(self.greedy.said) > before if self.speaking else bool(self.news)
 
     def line(self, at: float | None, final: bool = False) -> Line:
         """The state of things as a result."""
-        return Line(at, self.text if self.speaking else None, self.news, final)
-
-
-def speaking_output(manifest: Manifest) -> str | None:
-    """The output that scores the tokens of the manifest, [1, frames, tokens], or gives their numbers, [1, frames]."""
-    if not manifest.tokens:
-        return None
-    for p in manifest.outputs:
-        scores = len(p.shape) == 3 and p.shape[2] == len(manifest.tokens) and p.dtype in ("f32", "f16")
-        numbers = len(p.shape) == 2 and p.time is not None and p.time["axis"] == 1 and p.dtype in ("i32", "i64")
-        if scores or (numbers and not p.name.endswith(".range")):
-            return p.name
-    return None
+        return Line(at, self.greedy.text if self.speaking else None, self.news, final)
 
 
 def read_inputs(manifest: Manifest, source: Path) -> dict[str, np.ndarray]:

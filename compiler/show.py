@@ -49,6 +49,8 @@ def report(r: Report) -> None:
     table.add_row(f"against {model}", f"{r.proof.file}")
     if r.rewrite is not None:
         table.add_row("the rewrite", f"SNR {r.rewrite.snr:.1f} dB against the model as it was")
+    if r.words is not None:
+        table.add_row("word errors", str(r.words))
     if r.streamed is not None:
         for name, text in facts(r.streamed):
             table.add_row(name, text)

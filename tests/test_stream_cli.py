@@ -16,6 +16,7 @@ from speechc.compiler.durations import duration_text, tick_rate, ticks
 from speechc.compiler.latency import latencies, states_by_module
 from speechc.compiler.run_file import Heard, run_file
 from speechc.compiler.streaming import Streaming, rewrites, step_pass
+from speechc.compiler.words import texts_in, word_errors
 from speechc.ir.errors import NumericalError, SpeechcError, UsageError
 from speechc.ir.expr import symbol
 from speechc.ir.graph import Module
@@ -273,6 +274,17 @@ def test_digits_streamed_are_digits_limited(digits, tmp_path):
 
 
 @pytest.mark.slow
+def test_word_errors_whole_rewritten_and_streamed(tmp_path):
+    """The recordings have texts: limited attention is wrong as often whole as streamed."""
+    more = ("--stream", "320ms", "--calibrate", DIGITS / "audio", "--json", "-o", "out")
+    status, out, err = run(DIGITS / "model.pt", *ATTENTION, *more, cwd=tmp_path)
+    assert status == 0, err
+    heard = json.loads(out)["word_errors"]
+    assert heard["rates"]["model"] == 0.0 and heard["recordings"] == 6 and heard["words"] == 27
+    assert heard["rates"]["rewritten"] == heard["rates"]["file, streamed"] <= 0.05
+
+
+@pytest.mark.slow
 def test_latency_adds_up(digits):
     output = digits.report["streaming"]["outputs"]["output"]
     assert sum(part["frames"] for part in output["by_module"].values()) == output["latency"]["frames"] > 0
@@ -354,12 +366,29 @@ def test_greedy_text(tokens, pieces, text):
     heard = Heard(manifest, {"ids": 1})
     for piece in pieces:
         heard.add(["ids"], [np.array([piece], np.int64)])
-    assert heard.text == text
+    assert heard.greedy.text == text
     if all(t >= 0 for piece in pieces for t in piece):
         heard = Heard(scores, {"p": 1})
         for piece in pieces:
             heard.add(["p"], [np.eye(len(tokens), dtype=np.float32)[np.array(piece, int)][None]])
-        assert heard.text == text
+        assert heard.greedy.text == text
+
+
+@pytest.mark.parametrize(
+    ("heard", "said", "wrong"),
+    [("a b c", "a b c", 0), ("", "a b", 2), ("a b", "", 2), ("a x c", "a b c", 1), ("a c", "a b c", 1),
+     ("b a b c", "a b c", 1), ("c b a", "a b c", 2)],
+)  # fmt: skip
+def test_word_errors(heard, said, wrong):
+    assert word_errors(heard, said) == wrong
+
+
+def test_texts_that_are_malformed(tmp_path):
+    assert texts_in(tmp_path) == []
+    (tmp_path / "texts.jsonl").write_text('{"audio": "a.wav", "text": "one"}\n{"audio": 3}\n')
+    with pytest.raises(UsageError, match="line 2") as error:
+        texts_in(tmp_path)
+    assert error.value.code == "SC037"
 
 
 def test_errors_have_codes():

@@ -1,0 +1,67 @@
+"""Word error rates of a compilation: the model, the rewritten one and the file, on recordings with texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..ir.graph import Graph, Module
+from ..ir.registry import quantized
+from ..lowering.stream_session import BatchSession
+from ..lowering.streaming import CLOCK_INPUT, RANGE_SUFFIX
+from ..lowering.target import Session
+from .audio import read_audio
+from .samples import Feeds
+from .words import WordErrors, measure, speaking, texts_in
+
+MOST = 200  # recordings: enough to tell a few tenths of a percent apart
+Run = Callable[[Graph, Feeds], tuple[np.ndarray, ...]]
+
+
+def transcribed(
+    reference: Callable[[Feeds], tuple[np.ndarray, ...]],
+    rewritten: Module | None,
+    load: Callable[[], Session],
+    folder: Any,
+    run: Run,
+) -> WordErrors | None:
+    """Word error rates; None where `folder` holds no texts, or the file no tokens.
+
+    `reference` is the model, `rewritten` its graph after rewrites, which `run` runs; a step file is streamed.
+    """
+    listed = texts_in(Path(folder)) if isinstance(folder, (str, Path)) else []
+    if not listed:
+        return None
+    session = load()
+    manifest = session.manifest
+    inputs = [p for p in manifest.inputs if p.name != CLOCK_INPUT]
+    name = speaking(manifest.outputs, manifest.tokens)
+    if name is None or len(inputs) != 1:
+        return None
+    (port,) = inputs
+    at = [p.name for p in manifest.outputs if not p.name.endswith(RANGE_SUFFIX)].index(name)
+    axis = port.time["axis"] if port.time else len(port.shape) - 1
+    samples = []
+    for path, text in listed[:MOST]:
+        audio = read_audio(path, manifest.sample_rate)
+        samples.append((audio.reshape([len(audio) if i == axis else 1 for i in range(len(port.shape))]), text))
+    stored = lambda audio: audio if port.quant is None else quantized(audio, port.dtype, *port.quant)
+    runs = {"model": lambda audio: reference({port.name: audio})[at]}
+    if rewritten is not None:
+        graph = next(iter(rewritten.graphs.values()))
+        runs["rewritten"] = lambda audio: run(graph, {port.name: audio})[at]
+    if manifest.streaming is None:
+        runs["file"] = lambda audio: session.run(stored(audio))[at]
+    else:
+        stream = BatchSession(session).streams[0]
+        time = manifest.outputs[[p.name for p in manifest.outputs].index(name)].time["axis"]
+
+        def streamed(audio: np.ndarray) -> np.ndarray:
+            stream.reset()
+            return np.concatenate([stream.push(stored(audio))[at], stream.flush()[at]], time)
+
+        runs["file, streamed"] = streamed
+    return measure(runs, samples, manifest.tokens)

@@ -1,0 +1,118 @@
+"""What models heard: greedy CTC text of scores or token numbers, and the word error rate against texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..ir.errors import UsageError
+from ..lowering.manifest import Port
+
+BLANKS = ("<blank>", "<blk>", "<pad>", "[PAD]", "<b>")
+SPACES = ("|", "\u2581")  # how token lists write the space between words
+TEXTS = "texts.jsonl"  # in a folder of recordings: a line {"audio": file, "text": words} each
+
+
+class Greedy:
+    """Greedy CTC decoding (Graves et al. 2006) of frames as they come: repeats merged, blanks left out."""
+
+    def __init__(self, tokens: Sequence[str]):
+        self.tokens, self.said, self.last = tokens, [], -1
+        names = [t.strip() for t in tokens]
+        self.blank = next((names.index(b) for b in BLANKS if b in names), 0)
+
+    def add(self, array: np.ndarray) -> None:
+        """Take in scores [1, frames, tokens], or numbers [1, frames] (-1: blank, or a repeat merged already)."""
+        best = array[0].argmax(-1) if array.ndim == 3 else array[0]
+        for token in best.reshape(-1).tolist():
+            if token not in (self.last, self.blank) and 0 <= token < len(self.tokens):
+                self.said.append(token)
+            self.last = token  # -1, of an output that merges repeats itself: a token after it is a new one
+
+    @property
+    def text(self) -> str:
+        """The tokens so far as text: joined where the list marks the spaces itself, else with spaces between."""
+        words = [self.tokens[t] for t in self.said]
+        marks = any(t == " " or t.startswith(SPACES) for t in self.tokens)
+        joined = ("" if marks else " ").join(words)
+        for mark in SPACES:
+            joined = joined.replace(mark, " ") if marks else joined
+        return joined.strip()
+
+
+def speaking(ports: Iterable[Port], tokens: Sequence[str] | None) -> str | None:
+    """The output that scores the tokens, [1, frames, tokens], or gives their numbers, [1, frames]; None: no such."""
+    for p in ports if tokens else ():
+        scores = len(p.shape) == 3 and p.shape[2] == len(tokens)
+        numbers = len(p.shape) == 2 and p.time is not None and p.time["axis"] == 1 and p.dtype in ("i32", "i64")
+        if scores or (numbers and not p.name.endswith(".range")):
+            return p.name
+    return None
+
+
+def texts_in(folder: Path) -> list[tuple[Path, str]]:
+    """(recording, text) of every line of `texts.jsonl` in a folder; none where there is no such file.
+
+    Raises `UsageError` SC037 for lines that are something else.
+    """
+    listed = folder / TEXTS
+    if not listed.is_file():
+        return []
+    found = []
+    for number, line in enumerate(listed.read_text().splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            found.append((folder / entry["audio"], str(entry["text"])))
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(
+                "SC037", f'{listed}, line {number}: not {{"audio": file, "text": words}}', hints=["one object a line"]
+            ) from None
+    return found
+
+
+def word_errors(heard: str, said: str) -> int:
+    """Words to change, leave out or put in (Levenshtein distance)."""
+    a, b = heard.split(), said.split()
+    row = list(range(len(b) + 1))
+    for i, word in enumerate(a, 1):
+        before, row[0] = row[0], i
+        for j, other in enumerate(b, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (word != other))
+    return row[-1]
+
+
+@dataclass
+class WordErrors:
+    """Word error rates on the recordings with texts, by what was run, and how many words there are."""
+
+    rates: dict[str, float]
+    words: int
+    recordings: int
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{name} {100 * rate:.1f} %" for name, rate in self.rates.items())
+        return f"{shown} ({self.words} words, {self.recordings} recordings)"
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain data for JSON."""
+        return {"rates": self.rates, "words": self.words, "recordings": self.recordings}
+
+
+def measure(
+    runs: dict[str, Callable[[np.ndarray], np.ndarray]], samples: list[tuple[np.ndarray, str]], tokens: Sequence[str]
+) -> WordErrors:
+    """The word error rate of every way to run the model: each gives the speaking output for a recording."""
+    total = sum(len(text.split()) for _, text in samples)
+    rates = {}
+    for name, run in runs.items():
+        wrong = 0
+        for audio, text in samples:
+            greedy = Greedy(tokens)
+            greedy.add(run(audio))
+            wrong += word_errors(greedy.text, text)
+        rates[name] = wrong / total
+    return WordErrors(rates, total, len(samples))
