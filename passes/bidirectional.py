@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ir.errors import UsageError
+from ..ir.errors import UnsupportedError, UsageError
 from ..ir.expr import ceildiv
 from ..ir.graph import Builder, Graph, Op, Value
 from ..ir.types import Tensor
@@ -29,7 +29,7 @@ class Bidirectional(Pass):
     "forward": a frame's backward output is computed from that frame alone (chunk 1, nothing ahead), without recurrence.
 
     A recurrence whose last carry is read is left alone. Raises `UnsupportedError` SC212 where a duration is not a whole
-    number of frames.
+    number of frames, or (for chunks) the batch is not known.
     """
 
     name, stage, equal = "bidirectional", "streaming", MEASURED
@@ -49,9 +49,6 @@ class Bidirectional(Pass):
             returned = {id(v) for v in graph.outputs}
             if any(r.users or id(r) in returned for r in op.results[1:]):
                 context.remark("missed", self.name, f"the carry that {op.kind} ends with is read", op)
-                continue
-            if not all(isinstance(s, int) for s in (*op.operands[0].type.sizes[::2], op.operands[1].type.sizes[0])):
-                context.remark("missed", self.name, f"{op.kind} over a batch of unknown size", op)
                 continue
             if any(v is not None and v.type.quant is not None for v in op.operands):
                 context.remark("missed", self.name, f"{op.kind} is quantized", op)
@@ -78,6 +75,13 @@ class Bidirectional(Pass):
     def _windowed(self, g: Builder, op: Op, chunk: int, right: int, context: Context) -> Value:
         x, carry, weights = _parts(op)
         batch, frames, _ = x.type.sizes
+        if not isinstance(batch, int):
+            raise UnsupportedError(
+                "SC212",
+                f"chunks of a backward {op.kind} are a batch of their own: that of {x.type} has to be known",
+                where=[str(op.loc)],
+                hints=["one stream, without --batch", "--bidirectional forward"],
+            )
         count = ceildiv(frames, chunk)
         more = ((0, 0), (0, count * chunk + right - frames), (0, 0))
         held = _holding(g, op, carry, weights)

@@ -63,7 +63,7 @@ class ConvContext(Pass):
         left = window.pad[0]
         if right <= 0:
             return
-        if left + right >= window.reach:
+        if left + right > window.reach - (window.stride == 1):
             self._missed(context, op, f"pads by {window.pad} for a window of {window.reach} frames")
             return
         if self.mode == "causal":

@@ -197,10 +197,10 @@ def _pooled(g: Builder, kind: str, x: Value, at: int, window: int, **more) -> Va
         return g.emit(kind, (x,), {**attrs, "channel_last": at == 1})
     order = [i for i in range(rank) if i != at]
     last = g.transpose(x, perm=(*order, at))
-    rest = 1
-    for i in order:
+    first, rest = sizes[order[0]] if order else 1, 1
+    for i in order[1:]:
         rest = rest * sizes[i]
-    y = g.emit(kind, (g.reshape(last, shape=(1, rest, sizes[at])),), attrs)
+    y = g.emit(kind, (g.reshape(last, shape=(first, rest, sizes[at])),), attrs)
     y = g.reshape(y, shape=(*(sizes[i] for i in order), sizes[at]))
     return g.transpose(y, perm=tuple((*order, at).index(i) for i in range(rank)))
 

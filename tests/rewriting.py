@@ -2,9 +2,12 @@
 
 import numpy as np
 from speechc.compiler.manager import evaluate64
+from speechc.compiler.plan import NORMALIZE, OPTIMIZE
+from speechc.compiler.step_runner import run_stream
 from speechc.ir.expr import symbol
 from speechc.ir.graph import Builder, Loc, Module
-from speechc.ir.text import clone, parse_module
+from speechc.ir.interpreter import run
+from speechc.ir.text import clone, parse_module, retyped
 from speechc.ir.types import Dim, Tensor, time_input
 from speechc.ir.verifier import verify
 from speechc.passes.base import Context, make
@@ -40,6 +43,18 @@ def built(shape, build):
     b = Builder(graph, Loc("net.layer", "Layer", "net.py:1"))
     graph.output(build(b, graph.input("x", Tensor("f32", dims))), "y")
     return module
+
+
+def assert_streams(module, *texts, chunk):
+    """What the passes make can be streamed: the steps give the whole, at every length."""
+    whole, _ = rewritten(module, *NORMALIZE, *texts, *OPTIMIZE)
+    whole = retyped(whole)
+    step, _ = rewritten(whole, f"streaming{{chunk={chunk}}}")
+    for length in LENGTHS:
+        feeds = {name: a.astype(np.float64) for name, a in feeds_of(whole, length).items()}
+        for got, want in zip(run_stream(step.main, feeds), run(whole.main, feeds), strict=True):
+            assert got.shape == want.shape
+            assert np.abs(got - want).max() <= TOLERANCE * max(1.0, np.abs(want).max())  # inputs are of unit size
 
 
 def value_of(module, name):

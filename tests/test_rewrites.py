@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rewriting import LENGTHS, assert_close, feeds_of, filled, rewritten, support, value_of
+from rewriting import LENGTHS, assert_close, assert_streams, feeds_of, filled, rewritten, support, value_of
 from speechc.compiler.manager import evaluate64
 from speechc.ir.errors import UnsupportedError, UsageError
 from speechc.ir.text import parse_module
@@ -325,3 +325,15 @@ def test_a_chunk_is_a_whole_number_of_frames():
     with pytest.raises(UnsupportedError, match="SC212") as error:
         rewritten(filled(text), "conv-context{mode='chunk', chunk=6}")
     assert "a multiple of 4 ticks" in str(error.value) and "net.conv" in str(error.value)
+
+
+@pytest.mark.parametrize("source", [ATTENTION, SPELLED], ids=["op", "spelled"])
+@pytest.mark.parametrize("text", [t for t, _ in BANDS if "left=" in t and "only" not in t])
+def test_limited_attention_streams(text, source):
+    assert_streams(parse_module(source), text, chunk=4)
+
+
+@pytest.mark.parametrize("options", CONVS, ids=str)
+@pytest.mark.parametrize("mode", ["causal", "chunk"])
+def test_convolutions_stream(mode, options):
+    assert_streams(filled(conv_text(**options)), f"conv-context{{mode='{mode}', chunk=4}}", chunk=8)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from rewriting import LENGTHS, assert_close, built, feeds_of, rewritten, support
+from rewriting import LENGTHS, assert_close, assert_streams, built, feeds_of, rewritten, support
 from speechc.compiler.manager import evaluate64
 from speechc.ir.errors import UnsupportedError, UsageError
 from speechc.ir.interpreter import run
@@ -133,6 +133,13 @@ def test_statistics_run(name, mode):
         if mode == "cumulative" and length > 1:
             whole = np.take(evaluate64(module, feeds)[0], -1, axis)
             assert_close(np.take(got, -1, axis), whole, 1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", CASES)
+def test_statistics_stream(name, mode):
+    shape, _, build, _ = CASES[name]
+    assert_streams(built(shape, build), MODES[mode], chunk=4)
 
 
 @pytest.mark.parametrize("mode", MODES)

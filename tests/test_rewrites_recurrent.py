@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from rewriting import LENGTHS, assert_close, built, feeds_of, rewritten, support
+from rewriting import LENGTHS, assert_close, assert_streams, built, feeds_of, rewritten, support
 from speechc.compiler.capture import capture
 from speechc.compiler.manager import evaluate64
 from speechc.ir.errors import UnsupportedError, UsageError
@@ -129,6 +129,11 @@ def test_flips_around_a_recurrence():
         assert_close(evaluate64(after, {"x": x})[0], torch.cat(parts, 1).numpy(), 1e-7)
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_frames_alone_stream(name):
+    assert_streams(captured(name)[1], "bidirectional{mode='forward'}", chunk=2)
+
+
 def test_what_is_left_alone_says_why():
     class Last(nn.Module):
         def __init__(self):
@@ -146,6 +151,10 @@ def test_what_is_left_alone_says_why():
     _, module = captured("gru")
     with pytest.raises(UsageError, match="SC020"):
         rewritten(module, "bidirectional{mode='backward'}")
+    with pytest.raises(UnsupportedError, match="SC212") as error:
+        rewritten(module, "simplify", "free-batch", "bidirectional")
+    assert "batch" in str(error.value) and "--bidirectional forward" in str(error.value)
+    rewritten(module, "simplify", "free-batch", "bidirectional{mode='forward'}")
 
 
 def test_a_duration_is_a_whole_number_of_frames():
