@@ -126,7 +126,8 @@ class OpDef:
         attrs = {k: concrete(v, sizes) for k, v in op.attrs.items() if k not in COMMON}
         if not self.carries:
             if op.attrs.get("dynamic"):
-                arrays = [fake_quantize(arrays[0], op.attrs["dynamic"]), *arrays[1:]]
+                with np.errstate(all="ignore"):
+                    arrays = [fake_quantize(arrays[0], op.attrs["dynamic"]), *arrays[1:]]
             width = DTYPES[_width(op.operands)]
             arrays = [
                 dequantized(a, v.type, scales).astype(width, copy=False) if v is not None and v.type.quant else a

@@ -353,5 +353,7 @@ def _(d, x):
         y = d.b.conv(y, d.weights(2, 2, 2, dtype=d.dt), None, pad=((0, 1),))
     elif form == 2:
         y = d.b.max_pool(y, kernel=(2,), stride=(1,), pad=((1, 0),), dilation=(1,))
-    y = d.b.group_norm(y, d.weight([2], d.dt, "positive"), d.maybe(lambda: d.weight([2], d.dt)), groups=d.int(1, 2))
+    y = d.b.group_norm(
+        y, d.weight([2], d.dt, "positive"), d.maybe(lambda: d.weight([2], d.dt)), groups=d.int(1, 2), eps=1e-2
+    )
     return d.b.reshape(y, shape=(1, n, 4))

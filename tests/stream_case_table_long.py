@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 
 import numpy as np
-from op_cases import Unfit, per_channel
+from op_cases import per_channel
 from speechc.ir.expr import floordiv
 from stream_cases import Streams, builder, time_axis
 
@@ -154,7 +154,7 @@ def _(d, x, kind):
     return d.b.tanh(d.b.mul(y, d.const(0.3))) if kind == "cumsum" else y
 
 
-@builder("running mean", often=2.0)
+@builder("running mean", often=1.2)
 def _(d, x):
     x = d.last(x)
     count = d.b.add(positions(d, d.frames(x)), d.const(1.0))
@@ -169,15 +169,8 @@ def angles(d: Streams, position, size, half: int):
     return d.b.mul(d.b.reshape(position, shape=(size, 1)), speed)
 
 
-def alone(d: Streams) -> None:
-    """Streams of a batch stand at positions of their own, which one table does not hold (refused, SC214)."""
-    if d.streams > 1:
-        raise Unfit
-
-
 def positions(d: Streams, n):
     """0, 1, … as numbers to compute with."""
-    alone(d)
     return d.b.iota(size=n, dtype=d.dt) if d.flag() else d.b.cast(d.b.iota(size=n), dtype=d.dt)
 
 
@@ -186,13 +179,12 @@ def sinusoids(d: Streams, position, size, width: int):
     return d.b.concat(d.b.sin(a), d.b.cos(a), axis=1)
 
 
-@builder("sinusoidal positions", "learned positions", often=2.0)
+@builder("sinusoidal positions", "learned positions", often=1.2)
 def _(d, x, kind):
     x, n = d.linear(x, 4), d.frames(x)
     if kind == "sinusoidal positions":
         table = sinusoids(d, positions(d, n), n, 4)
     else:
-        alone(d)
         table = d.b.slice(d.weight([TABLE, 4], d.dt), axis=0, start=0, stop=n)
         d.caps.append((n, TABLE))
     table = d.b.reshape(table, shape=(1, n, 4)) if d.flag() else table
@@ -209,7 +201,7 @@ def rotated(d: Streams, y, n):
     return d.b.concat(left, d.b.add(d.b.mul(q, cos), d.b.mul(p, sin)), axis=last)
 
 
-@builder("rotary positions", often=2.0)
+@builder("rotary positions", often=1.2)
 def _(d, x):
     return rotated(d, d.linear(x, 4), d.frames(x))
 
@@ -276,8 +268,6 @@ BIASES = ("attention toeplitz", "attention skew", "attention rotary")
 
 @builder(*BANDS, *BIASES, often=1.2)
 def _(d, x, kind):
-    if kind == "attention rotary":
-        alone(d)
     n, heads, size = d.frames(x), d.pick((1, 2)), 4 if kind == "attention rotary" else d.int(1, 3)
     groups = d.pick((1, heads))
     source = x if d.flag(0.6) else d.mate(x)  # keys and values may come later or sooner than queries

@@ -27,6 +27,7 @@ WEIGHTS: dict[str, float] = {}  # how often a builder is dealt, 1 being the rule
 EXACT_ONLY: set[str] = set()  # builders with jumps: a rounding of float32 may fall on the other side
 T = symbol("T")
 LONGEST = 96  # frames of an input
+EVEN, UNEVEN = "chunk divides step", "chunk does not divide step"  # of attention
 
 
 def builder(*names: str, often: float = 1.0, jumps: bool = False) -> Callable:
@@ -291,7 +292,7 @@ def _finished(d: Streams, plan: Plan) -> StreamCase:
     while step > 24 and step > d.denominators:
         step -= d.denominators
     for chunk, rate in d.chunks:
-        d.features["chunk divides step" if rate * step % chunk == 0 else "chunk does not divide step"] += 1
+        d.features[EVEN if rate * step % chunk == 0 else UNEVEN] += 1
     lengths = tuple(_length(d, step, least, most) for _ in range(d.streams))
     return StreamCase(plan, d.module, d.streams, d.denominators, step, lengths, least, most, d.features)
 

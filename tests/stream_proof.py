@@ -11,7 +11,7 @@ from speechc.compiler.step_runner import run_stream
 from speechc.ir.expr import Expr
 from speechc.ir.graph import Module, Op
 from speechc.ir.interpreter import run as interpret
-from speechc.ir.text import clone
+from speechc.ir.text import clone, retyped
 from speechc.ir.types import Time
 from speechc.ir.verifier import verify
 from speechc.passes.base import Context, make
@@ -64,16 +64,22 @@ def whole(case: StreamCase, length: int) -> tuple[np.ndarray, ...]:
     return interpret(case.graph, case.feeds(length))
 
 
-def faults(case: StreamCase, step: Module, lengths: tuple[int, ...] | None = None, **more) -> Iterator[str]:
+def rounding(case: StreamCase, length: int) -> float:
+    """How far the whole in float32 is from the whole in float64."""
+    exact = interpret(retyped(case.module).main, {k: v.astype(np.float64) for k, v in case.feeds(length).items()})
+    return max(distance(a.astype(np.float64), b) for a, b in zip(whole(case, length), exact))
+
+
+def faults(case: StreamCase, step: Module, tolerance: float | None = None, **more) -> Iterator[str]:
     """Where the outputs chunk by chunk are not those of the whole, at every stream's own length."""
-    lengths = lengths or case.lengths
+    lengths = case.lengths
     more.setdefault("tail", TAILS[case.plan.seed % 3])
     got = run_stream(step.main, case.feeds(max(lengths)), lengths=lengths, **more)
     wholes = {n: whole(case, n) for n in set(lengths)}
     for i, n in enumerate(lengths):
         for name, a, b in zip(case.graph.output_names, got[i], wholes[n], strict=True):
             away = distance(a, b[i : i + 1])
-            if away > TOLERANCE[case.plan.dtype]:
+            if away > (tolerance or TOLERANCE[case.plan.dtype]):
                 yield f"stream {i} of {n} frames, tail {more['tail']}: {name} is {away:.1e} away"
 
 

@@ -13,7 +13,7 @@ from speechc.compiler.step_runner import GraphSession, run_stream
 from speechc.ir.interpreter import run as interpret
 from speechc.lowering.stream_session import BatchSession
 from speechc.passes.stream.rules import load
-from stream_cases import EXACT_ONLY, drawn, plans, stream_graphs, time_axis
+from stream_cases import EVEN, EXACT_ONLY, UNEVEN, drawn, plans, stream_graphs, time_axis
 from stream_proof import (
     TOLERANCE,
     check,
@@ -120,7 +120,8 @@ def test_streams_that_are_not_equally_late_meet():
 def test_no_frame_waits_for_the_future_or_in_vain(shard):
     """No output depends on input frames beyond its step, and with one frame less of delay some would.
 
-    Where padding would make a stream early, its delay is 0, and what comes behind it may be later than it must.
+    Where padding would make a stream early, its delay is 0, and what comes behind it may be later than it must. So may
+    one attention by chunks behind another: a stream is as late as its latest frame at every place of a chunk.
     """
     chosen = plans(120, seed=3, only=lambda name: name not in HIDING | EXACT_ONLY)
     for plan in list(chosen)[24 * shard : 24 * shard + 24]:
@@ -131,7 +132,8 @@ def test_no_frame_waits_for_the_future_or_in_vain(shard):
         for name, seen, time in zip(case.graph.output_names, newest(case, length), delays(step), strict=True):
             least = least_delay(seen, time, case.step)
             assert time.delay >= least, f"{name} is {time.delay} late, needs {least}\n{case}"
-            assert time.delay == least or early[0], f"{name} is {time.delay} late, {least} would do\n{case}"
+            excused = early[0] or (case.features[UNEVEN] and case.features[UNEVEN] + case.features[EVEN] > 1)
+            assert time.delay == least or excused, f"{name} is {time.delay} late, {least} would do\n{case}"
 
 
 # -- streams of one batch ----------------------------------------------------------------------------------------------

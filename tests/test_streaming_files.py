@@ -10,7 +10,7 @@ import pytest
 from speechc.lowering.target import target
 from speechc.passes.base import Context, make
 from stream_cases import EXACT_ONLY, StreamCase, drawn, plans
-from stream_proof import faults, step_of
+from stream_proof import TOLERANCE, faults, rounding, step_of
 
 GRAPHS, SHARDS = 40, 4
 # LiteRT's depthwise kernels multiply what lies beside a window by 0, so that a NaN there would spread.
@@ -51,7 +51,10 @@ def test_the_file_chunk_by_chunk_is_the_whole(kind, shard, tmp_path):
     for number, case in enumerate(chosen):
         step = step_of(case)
         (tmp_path / str(number)).mkdir()
+        # A runtime has other exponentials: what graphs make of roundings counts more here than their order.
+        tolerance = max(TOLERANCE["f32"], *(4 * rounding(case, n) for n in case.lengths))
+        assert tolerance < 1e-4, case
         session, run = runner(kind, step, tmp_path / str(number))
         for tail in TAILS[kind]:
             session.reset()
-            assert not list(faults(case, step, run=run, tail=tail)), case
+            assert not list(faults(case, step, tolerance, run=run, tail=tail)), case
