@@ -17,7 +17,7 @@ from .stream.walk import replaced
 
 BATCH = "batch"
 LENGTHS = (24, 37)  # at which values that depend on lengths alone are run
-WAY_OUT = "compile for one stream, without --batch; or capture the model with a batch that varies"
+WAY_OUT = "--batch 1 makes all rows one stream; or capture the model with a batch that varies"
 
 
 class FreeBatch(Pass):
