@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...ir.graph import Op, Value
-from ...ir.types import Time
+from ...ir.types import DTYPES, Time
 from .band import SIZES, Band, band_of, ticks_for, unbounded
 from .facts import Coord, Fact, Score, Stream, refuse, same_stream
 from .finite import guarded
@@ -60,12 +60,23 @@ def _banded(step: Step, op: Op, q: Stream, k: Stream, v: Stream, mask: Value | N
     seen = _seen(step, op, k, v, late, past)
     window = Window(step, op, band, frames, delay, late, past, seen[0].type.shape[-2], q)
     bias = biased(window, mask) if mask is not None and mask.type.is_float else None
-    shown = window.visible()
-    if bias is not None:
-        shown = step.b.where(shown, bias, step.b.const(float("-inf"), bias.type.dtype))
     attrs = {**op.attrs, "causal": False}
-    made = step.b.emit("attention", (q.value, *seen, shown), attrs)
+    made = step.b.emit("attention", (q.value, *seen, _added(window, bias)), attrs)
     return step.stream(op.result, made)
+
+
+def _added(window: Window, bias: Value | None) -> Value:
+    """The mask of a step's scores: a number that hides a key, and the bias where it does not.
+
+    Where every frame sees itself the number is finite: no runtime has to look for queries that see nothing. They stay
+    only among frames that are not real.
+    """
+    b, shown, dtype = window.step.b, window.visible(), window.op.operands[0].type.dtype
+    alone = not window.band.allowed(np.arange(window.band.period), np.zeros(window.band.period, int)).all()
+    if bias is None and alone:
+        return shown
+    hidden = float("-inf") if alone else float(np.finfo(DTYPES[dtype]).min) / 4
+    return b.where(shown, b.const(0.0, dtype) if bias is None else bias, b.const(hidden, dtype))
 
 
 def _seen(step: Step, op: Op, k: Stream, v: Stream, late: int, past: int) -> list[Value]:
