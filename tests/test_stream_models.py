@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from models import Case
+from models import case as make_case
 from models.streaming import DIGITS, STREAMED, conformer_chunked
 from speechc.compiler import driver
 from speechc.compiler.api import Artifact
@@ -212,3 +213,43 @@ def test_batch(name):
     found = run_stream(step.main, {port: both}, lengths=[one.shape[1], two.shape[1]])
     for array, got in zip((one, two), found, strict=True):
         assert_close(got, run(whole.main, {port: array}), FLOAT64)
+
+
+def test_learned_positions_end_with_their_table(tmp_path):
+    """A table of 50 positions ends a stream: its last frames are right, and more are refused."""
+    import torch
+    from torch import nn
+
+    class Placed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv1d(4, 4, 7, stride=2, padding=3)
+            self.places = nn.Embedding(50, 4)
+
+        def forward(self, x):
+            y = self.conv(x).transpose(1, 2)
+            return y + self.places(torch.arange(y.shape[1]) + 2)
+
+    torch.manual_seed(0)
+    case = make_case(Placed(), {"x": (1, 4, "T")}, 2, 20)
+    subject = driver.read_subject(case.module, case.inputs, case.time_axis)
+    assert subject.module.meta["limits"]["T"][1] == 96  # 48 frames: 2 to 49
+    module = after(subject.module, NORMALIZE, OPTIMIZE)
+    for n in (3, 57, 96):
+        feeds = case.make_inputs(n)
+        assert_close(run_stream(step_of(module, 16).main, feeds), subject.reference(feeds), FLOAT32)
+    streaming = driver.Streaming(stream="16 frames")
+    report = driver.build(subject, driver.Settings("onnx", output=tmp_path, streaming=streaming))
+    stream = Artifact(report.artefact, driver.manifest_of(report.artefact)).stream()
+    (early,), (rest,) = stream.push(feeds["x"]), stream.flush()
+    assert_close([np.concatenate([early, rest], 1)], case_reference(case, feeds), FLOAT32)
+    stream.reset()
+    with pytest.raises(UnsupportedError, match="SC211"):
+        stream.push(case.make_inputs(97)["x"])
+
+
+def case_reference(case: Case, feeds) -> list[np.ndarray]:
+    import torch
+
+    with torch.no_grad():
+        return [case.module(*map(torch.from_numpy, feeds.values())).numpy()]

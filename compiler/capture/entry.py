@@ -26,6 +26,7 @@ from .export import (
     try_forward,
 )
 from .fitting import archive_axes, check_specs
+from .lookups import bound_lookups
 from .ports import find_ports, user_inputs
 from .source import Source, open_source
 from .spec import InputSpec, parse_input_spec
@@ -47,12 +48,14 @@ def _imported(program: ExportedProgram, axes, names, meta: dict, every: bool) ->
     """Import with as few conditions on lengths as the graph can be typed with; an archive's own all count."""
     ports = find_ports(program, axes, names, every)
     try:
-        return importer.import_program(program, ports, {**meta, "limits": ports.limits})
+        module = importer.import_program(program, ports, {**meta, "limits": ports.limits})
     except (CaptureError, IRError):
         more = find_ports(program, axes, names, every=True)
         if more.symbols == ports.symbols:
             raise
-    return importer.import_program(program, more, {**meta, "limits": more.limits})
+        module = importer.import_program(program, more, {**meta, "limits": more.limits})
+    bound_lookups(module)
+    return module
 
 
 def operators(model, inputs, time_axis, weights, trust_pickle) -> list[importer.Used]:

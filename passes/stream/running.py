@@ -29,10 +29,12 @@ def _(step: Step, op: Op) -> tuple:
     facts = [None if v is None else step.fact(v) for v in op.operands]
     x, count = facts[0], CARRIES[op.kind]
     starts, others = facts[1 : 1 + count], facts[1 + count :]
-    if not all(f is None or isinstance(f, Const) for f in (*starts, *others)):
-        raise refuse("SC206", "its first carry depends on time", op)
+    if not all(f is None or isinstance(f, Const) for f in others):
+        raise refuse("SC206", "its weights depend on time", op)
     if isinstance(x, Stream) and x.axis == 0:  # frames are its batch
         return _by_frame(step, op, x, starts, others)
+    if not all(isinstance(f, Const) for f in starts):
+        raise refuse("SC206", "its first carry depends on time", op)
     if op.attrs["reverse"]:
         raise refuse("SC205", "it runs from the end of the utterance", op, *BACKWARD)
     if any(r.users or any(o is r for o in step.offline.outputs) for r in op.results[1:]):
@@ -62,14 +64,14 @@ def _(step: Step, op: Op) -> tuple:
 
 def _by_frame(step: Step, op: Op, x: Stream, starts, others) -> tuple:
     """A layer that runs inside each frame: the frames are the rows of its batch."""
-    rows = x.dim.size
-    carries = [step.b.expand(f.value, shape=(rows, *f.value.type.sizes[1:])) if f.value.type.sizes[0] == 1 else f.value
-               for f in starts]  # fmt: skip
+    y, *carries = step.join([x, *starts], op.operands[: 1 + len(starts)])
+    rows, time = y.type.shape[0].size, y.type.shape[0].time
+    carries = [step.b.expand(v, shape=(rows, *v.type.sizes[1:])) if v.type.sizes[0] == 1 else v for v in carries]
     values = [None if f is None else f.value for f in others]
-    made = step.b.emit(op.kind, (step.plain(x).value, *carries, *values), op.attrs)
+    made = step.b.emit(op.kind, (y, *carries, *values), op.attrs)
     facts = [step.stream(op.results[0], made[0])]
     for r, v in zip(op.results[1:], made[1:]):
-        facts.append(step.stream(r, step.retimed(v, 0, x.time)))
+        facts.append(step.stream(r, step.retimed(v, 0, time)))
     return tuple(facts)
 
 

@@ -91,14 +91,14 @@ def keyword_spotter() -> Case:
 class DeepSpeech(nn.Module):
     """features [B, T, 20] -> log-probabilities [B, T/2, 11]."""
 
-    def __init__(self, size: int = 24, ahead: int = 4):
+    def __init__(self, size: int = 24, ahead: int = 4, bidirectional: bool = False):
         super().__init__()
         self.convs = nn.Sequential(
             nn.Conv2d(1, 4, (11, 5), stride=(2, 2), padding=(5, 2)), nn.BatchNorm2d(4), nn.Hardtanh(0, 20),
             nn.Conv2d(4, 4, (11, 5), padding=(5, 2)), nn.BatchNorm2d(4), nn.Hardtanh(0, 20),
         )  # fmt: skip
-        self.lstm = nn.LSTM(40, size, num_layers=2, batch_first=True)
-        self.ahead = ahead
+        self.lstm = nn.LSTM(40, size, num_layers=2, batch_first=True, bidirectional=bidirectional)
+        size, self.ahead = (2 * size if bidirectional else size), ahead
         self.look = nn.Conv1d(size, size, ahead + 1, groups=size, bias=False)
         self.head = nn.Linear(size, 11)
 
@@ -115,6 +115,30 @@ def deepspeech() -> Case:
     """Deep Speech 2 (Amodei et al. 2016): 2-D convolutions, forward recurrent layers, a look-ahead convolution."""
     torch.manual_seed(0)
     return case(randomised(DeepSpeech()), {"features": (1, "T", 20)}, 1, 60)
+
+
+# 7 frames, then chunks of 8 with 4 more: windows of 12 are ⌈(7 + 12 - 8) / 8⌉ = 2 chunks late, and then ⌈(16 + 4) / 8⌉.
+@streamed(
+    "deepspeech_bidirectional", 16, (7, 48, 101), "bidirectional{mode='latency-controlled', chunk=16, right=8}",
+    late=2 * (24 + 4),
+)  # fmt: skip
+def deepspeech_bidirectional() -> Case:
+    """The same with bidirectional layers, whose backward half sees chunks with a little more to the right."""
+    torch.manual_seed(0)
+    return case(randomised(DeepSpeech(bidirectional=True)), {"features": (1, "T", 20)}, 1, 60)
+
+
+# 1 for the stem, 2, 4 and 8 for the blocks, 1 for the pool; at rate 2, 16 · 2 + 1.
+@streamed("separable_tcn", 8, (3, 16, 45), "normalise{mode='cumulative'}", late=33 / 2)
+def separable_tcn() -> Case:
+    """Symmetric convolutions with group norm over the utterance, which becomes one over all so far."""
+    return MODELS["separable_tcn"]()
+
+
+@streamed("log_mel", 320, (160, 1600, 4003), late=80)
+def log_mel() -> Case:
+    """A front end alone: frames of a centred STFT, mirrored at both ends."""
+    return MODELS["log_mel"]()
 
 
 # -- attention -----------------------------------------------------------------------------------------------------
@@ -211,6 +235,23 @@ def parakeet() -> Case:
 def wav2vec2_conformer() -> Case:
     """Raw audio; the norm over time of its first convolution becomes one of all so far."""
     return MODELS["wav2vec2_conformer"]()
+
+
+# In steps of 4 frames (of rate 1/4), chunks of 8: attention 4, and 4 + 4.
+@streamed("speech2text", 16, (12, 64, 301), "limit-attention{chunk=32, left=64}", late=4 * 12)
+def speech2text() -> Case:
+    """Strided convolutions, and sinusoidal positions that are looked up by a running count of frames."""
+    return MODELS["speech2text_encoder"]()
+
+
+# ⌈63 / 64⌉ = 1, ⌈(1 + 7 - 3) / 3⌉ = 2, ⌈(2 + 1) / 2⌉ = 2 frames; attention in chunks of 4 (of rate 1/384) makes it 4.
+@streamed(
+    "moonshine", 1536, (1290, 4001, 9000), "limit-attention{chunk=1536, left=3072}", "normalise{mode='cumulative'}",
+    late=384 * 4,
+)  # fmt: skip
+def moonshine() -> Case:
+    """Raw audio, rotary positions."""
+    return MODELS["moonshine_encoder"]()
 
 
 @streamed(
