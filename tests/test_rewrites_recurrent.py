@@ -129,9 +129,10 @@ def test_flips_around_a_recurrence():
         assert_close(evaluate64(after, {"x": x})[0], torch.cat(parts, 1).numpy(), 1e-7)
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_frames_alone_stream(name):
-    assert_streams(captured(name)[1], "bidirectional{mode='forward'}", chunk=2)
+@pytest.mark.parametrize("text, chunk, right", BOUNDS, ids=[b[0] for b in BOUNDS])
+@pytest.mark.parametrize("name", ["lstm", "gru, no biases", "rnn"])
+def test_bounded_recurrences_stream(name, text, chunk, right):
+    assert_streams(captured(name)[1], text, chunk=2 * chunk)
 
 
 def test_what_is_left_alone_says_why():
