@@ -15,12 +15,15 @@ class FlattenBatch(Pass):
     """[1, frames, features] → linear, norms and pointwise ops → [1, frames, features] on [frames, features].
 
     Only where a run of such ops holds a linear layer: a runtime turns a product of three dimensions into two reshapes
-    and one of two. Every op is wrapped in reshapes; between neighbours they cancel.
+    and one of two. Every op is wrapped in reshapes; between neighbours they cancel. A graph with fixed scales stays as
+    it is: runtimes find integer kernels by the quantize and dequantize right beside an op, which reshapes would hide.
     """
 
     name, stage, equal = "flatten-batch", "legalize", Exact()
 
     def run(self, graph: Graph, context: Context) -> None:
+        if any(op.kind == "quantize" for op in graph.ops):
+            return
         for op in list(graph.ops):
             if not _fits(op) or not context.allow():
                 continue
