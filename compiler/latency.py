@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..ir.graph import Graph, Op, Value
+from ..ir.registry import definition
 from ..ir.types import DTYPES
 
 _DELAY = re.compile(r"\.delay(\.\d+)?$")  # states that only hold a stream back until another one catches up
-_PASSED = ("slice", "dequantize", "cast", "retime")
+_PASSED = ("slice", "reshape", "transpose", "dequantize", "cast", "retime")
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,11 @@ def _timed_sources(op: Op) -> list[Value]:
 
 def _held_back(v: Value) -> bool:
     """Whether a value is another one, only later."""
-    while v.op is not None and v.op.kind in _PASSED:
+    while v.op is not None and v.op.kind != "history" and (_moves(v.op) or v.op.kind in _CONVERTS):
         v = v.op.operands[0]
     return v.op is not None and v.op.kind == "history" and bool(_DELAY.search(v.op.operands[1].name))
+
+
+def _moves(op: Op) -> bool:
+    """Whether an op only moves the elements of one operand."""
+    return definition(op.kind).carries and sum(v is not None and v.kind == "result" for v in op.operands) == 1

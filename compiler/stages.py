@@ -9,6 +9,7 @@ from ..ir.errors import UsageError
 from ..ir.expr import symbols
 from ..ir.graph import Graph, Module
 from ..ir.text import clone
+from ..ir.types import Tensor
 from ..lowering.manifest import manifest_of
 from ..lowering.streaming import layout_of
 from ..passes.base import Context, Pass
@@ -54,17 +55,24 @@ class Stages:
         batch = self.passes[index].batch or rows(whole)
         step = next(iter(module.graphs.values()))
         layout = layout_of(manifest_of(step, "", "", "float32", {}), batch)
-        if batch > 1 and layout.inputs[0].batch_axis is None:
+        named = [*((v.name, v) for v in whole.inputs), *zip(whole.output_names, whole.outputs)]
+        axes = {name: stream_axis(v.type, batch) for name, v in named}
+        first = layout.inputs[0].name
+        if batch > 1 and axes[first] is None:
             raise UsageError(
                 "SC051",
-                f"the model's input {layout.inputs[0].name} is not for {batch} streams",
-                hints=[f"capture it with a batch that varies: --input {layout.inputs[0].name}=f32[batch,T]"],
+                f"the model's input {first} is not for {batch} streams",
+                hints=[
+                    f"capture it with a batch that varies: --input {first}=f32[batch,T]",
+                    "one file for one stream: Artifact.stream(n) runs any number of them in turn",
+                ],
             )
         clock = next(d.time.clock for v in step.inputs for d in v.type.shape if d.time is not None)
         length = layout.inputs[0].length
         facts = {"chunk": layout.chunk, "batch": batch, "clock": clock, "length": str(length)}
         module.meta["streaming"] = facts | {"symbol": next(iter(symbols(length)))}
         module.meta["tick_hz"] = None if hz is None else int(hz) if hz.denominator == 1 else float(hz)
+        module.meta["port_batch"] = {n: a for n, a in axes.items() if a is not None} if batch > 1 else {}
         module.meta["state_batch"] = self._axes(step, batch) if batch > 1 else {}
 
     def _axes(self, step: Graph, batch: int) -> Mapping[str, int]:
@@ -81,3 +89,10 @@ class Stages:
             sizes = zip(v.type.sizes, larger[name].type.sizes) if name in larger else ()
             found[name] = next((i for i, (a, b) in enumerate(sizes) if a != b), None)
         return {name: axis for name, axis in found.items() if axis is not None}
+
+
+def stream_axis(type: Tensor, batch: int) -> int | None:
+    """The dimension of a value of the whole graph that holds the streams of a batch; None: it is of none of them."""
+    varies = (i for i, d in enumerate(type.shape) if not isinstance(d.size, int) and "batch" in symbols(d.size))
+    fixed = type.rank > 1 and type.shape[0].time is None and type.shape[0].size == batch
+    return next(varies, 0 if fixed else None)

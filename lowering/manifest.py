@@ -32,8 +32,8 @@ class Port:
     `shape` holds integers, and text for symbolic sizes (`"T"`, `"T//4"`). `time` is set where one axis is time: its
     axis, clock, rate (frames per tick of the clock, as a fraction), delay (frames) and length. `quant` is
     [scale, zero_point] of an integer port. States have `initial` (a number, text for one that is not finite, or nested
-    lists; `initial_array` reads it), the name of the output that carries the new value, and in a file for several
-    streams the axis that counts them.
+    lists; `initial_array` reads it) and the name of the output that carries the new value. In a step file for several
+    streams `batch_axis` counts them.
     """
 
     name: str
@@ -122,6 +122,7 @@ def working_limits(graph: Graph, traced: Mapping[str, list[int | None]]) -> dict
 def manifest_of(graph: Graph, artefact: str, target: str, precision: str, meta: dict[str, Any]) -> Manifest:
     """A manifest with the ports of `graph` under their own names; a target changes `file_name` where it must."""
     batch_axes = meta.get("state_batch", {})
+    port_axes = meta.get("port_batch", {})
     states = [
         port(n, v.type, initial=stored_initial(v.payload.initial), output=n, batch_axis=batch_axes.get(n))
         for n, v in graph.states.items()
@@ -130,8 +131,8 @@ def manifest_of(graph: Graph, artefact: str, target: str, precision: str, meta: 
         artefact=artefact,
         target=target,
         precision=precision,
-        inputs=[port(v.name, v.type) for v in graph.inputs],
-        outputs=[port(n, v.type) for n, v in zip(graph.output_names, graph.outputs)],
+        inputs=[port(v.name, v.type, batch_axis=port_axes.get(v.name)) for v in graph.inputs],
+        outputs=[port(n, v.type, batch_axis=port_axes.get(n)) for n, v in zip(graph.output_names, graph.outputs)],
         states=states,
         sample_rate=meta.get("sample_rate"),
         tokens=meta.get("tokens"),

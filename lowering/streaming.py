@@ -123,6 +123,11 @@ def _tracks(ports: Iterable[Port], batch: int) -> Iterable[Track]:
 
 
 def batch_axis(p: Port, batch: int) -> int | None:
-    """The axis of a port that counts the streams: the first of that size that is not time; None where none is."""
+    """The axis of a port that counts the streams, None where none does.
+
+    Where the port does not say, the first of that size that is not time.
+    """
+    if p.batch_axis is not None:
+        return p.batch_axis
     time = p.time["axis"] if p.time else None
     return next((i for i, n in enumerate(p.shape) if i != time and n == batch), None)

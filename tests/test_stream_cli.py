@@ -19,10 +19,10 @@ from speechc.compiler.streaming import Streaming, rewrites, step_pass
 from speechc.compiler.words import texts_in, word_errors
 from speechc.ir.errors import NumericalError, SpeechcError, UsageError
 from speechc.ir.expr import symbol
-from speechc.ir.graph import Module
+from speechc.ir.graph import Builder, Loc, Module
 from speechc.ir.interpreter import run as interpret
 from speechc.ir.text import load, save
-from speechc.ir.types import Tensor, time_input
+from speechc.ir.types import Dim, Tensor, Time, time_input
 from speechc.lowering.manifest import Manifest, Port
 
 DIGITS = Path(speechc.__file__).parent / "examples" / "digits"
@@ -231,6 +231,90 @@ def test_a_graph_without_delay_has_no_clock(tmp_path):
     assert m.streaming["flush"]["n_valid"] is None and m.streaming["outputs"]["y"]["range"] is None
     with pytest.raises(UsageError, match="takes whole utterances"):
         speechc.compile(tmp_path / "causal.sir", output=tmp_path / "whole").stream()
+
+
+@pytest.mark.parametrize("target", ["onnx", "tflite"])
+def test_several_streams_in_one_step(target, tmp_path):
+    module = Module(meta={"tick_hz": 100})
+    g = module.graph("main")
+    x = g.input("x", Tensor("f32", [symbol("batch"), 3, time_input(symbol("T"), "audio")]))
+    w = np.random.default_rng(0).standard_normal((3, 3, 5)).astype(np.float32)
+    g.output(Builder(g, Loc("conv")).conv(x, g.weight("w", w), None, stride=(2,), pad=((2, 2),)), "y")
+    save(module, tmp_path / "m.sir")
+    artifact = speechc.compile(tmp_path / "m.sir", stream="40ms", batch=3, target=target, output=tmp_path)
+    assert artifact.manifest.streaming["batch"] == 3
+    assert all(p.batch_axis == 0 for p in artifact.manifest.states)
+    session, random = artifact.stream(), np.random.default_rng(0)
+    x = random.standard_normal((3, 3, 19)).astype(np.float32)
+    expected = interpret(load(tmp_path / "m.sir").main, {"x": x})[0]
+    parts, at = [[] for _ in range(3)], [0, 0, 0]
+    while min(at) < 19:
+        turn = {i: int(random.integers(0, 9)) for i in range(3) if random.random() < 0.7}
+        for i, out in session.step({i: (x[i : i + 1, :, at[i] : at[i] + n],) for i, n in turn.items()}).items():
+            parts[i].append(out[0])
+            at[i] += turn[i]
+    for i, out in session.flush().items():
+        whole = np.concatenate([*parts[i], out[0]], 2)
+        np.testing.assert_allclose(whole, expected[i : i + 1], rtol=1e-5, atol=1e-6)
+    with pytest.raises(UsageError, match="is for 3 streams, not 2"):
+        artifact.stream(2)
+
+
+def test_a_pass_for_three_streams_of_a_model_for_one(tmp_path):
+    save(causal()[0], tmp_path / "causal.sir")  # three channels, which are not three streams
+    passes = ("-p", "streaming{chunk=4, batch=3}")
+    status, _, err = run("causal.sir", "-q", *passes, "-o", "out", cwd=tmp_path)
+    assert status == 2 and "SC051" in err and "f32[batch,T]" in err, err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def keyed(tmp_path):
+    """A model of two streams, one at half the rate of the other, and a key that does not follow time."""
+    module, half = Module(meta={"limits": {"T": [2, 80]}}), symbol("T") // 2
+    g = module.graph("main")
+    x = g.input("x", Tensor("f32", [1, 3, time_input(symbol("T"), "audio")]))
+    z = g.input("z", Tensor("f32", [1, 3, Dim(half, Time("audio", Fraction(1, 2), 0, half))]))
+    key = g.input("key", Tensor("f32", [1, 3, 1]))
+    b = Builder(g, Loc("conv"))
+    w = np.random.default_rng(0).standard_normal((3, 3, 4)).astype(np.float32)
+    y = b.conv(x, g.weight("w", w), None, stride=(2,), pad=((1, 1),))
+    g.output(b.mul(b.add(y, z), key), "y")
+    save(module, tmp_path / "keyed.sir")
+    artifact = speechc.compile(tmp_path / "keyed.sir", stream="8 frames", output=tmp_path)
+    return load(tmp_path / "keyed.sir").main, artifact
+
+
+def test_inputs_of_unlike_rates_and_a_key_given_once(keyed):
+    graph, artifact = keyed
+    random = np.random.default_rng(0)
+    x, z, key = (random.standard_normal(s).astype(np.float32) for s in ((1, 3, 46), (1, 3, 23), (1, 3, 1)))
+    (expected,) = interpret(graph, {"x": x, "z": z, "key": key})
+    session = artifact.stream(key=key)
+    pieces = [((0, 3), (0, 9)), ((3, 30), (9, 9)), ((30, 31), (9, 20)), ((31, 46), (20, 23))]  # neither waits in vain
+    parts = [session.push(x[:, :, a:b], z[:, :, c:d])[0] for (a, b), (c, d) in pieces]
+    np.testing.assert_allclose(np.concatenate([*parts, *session.flush()], 2), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_a_session_of_several_inputs_refuses(keyed):
+    _, artifact = keyed
+    key = np.ones((1, 3, 1), np.float32)
+    for wrong in ({}, {"key": key, "other": key}):
+        with pytest.raises(UsageError, match="inputs given once are key"):
+            artifact.stream(**wrong)
+    session = artifact.stream(key=key)
+    session.push(np.zeros((1, 3, 10), np.float32), np.zeros((1, 3, 4), np.float32))
+    with pytest.raises(UsageError, match="5 of z, not 4") as error:
+        session.flush()
+    assert error.value.code == "SC112"
+    session.push(np.zeros((1, 3, 0), np.float32), np.zeros((1, 3, 1), np.float32))
+    assert session.flush()[0].shape[2] <= 5
+    session.reset()
+    with pytest.raises(SpeechcError) as error:
+        session.push(np.zeros((1, 3, 82), np.float32), np.zeros((1, 3, 41), np.float32))
+    assert error.value.code == "SC211"
+    with pytest.raises(SpeechcError, match="2 arrays"):
+        session.push(np.zeros((1, 3, 1), np.float32))
 
 
 def test_latency_and_state_by_module():
