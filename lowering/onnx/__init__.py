@@ -18,7 +18,7 @@ class OnnxTarget(Target):
 
     name = "onnx"
     suffix = ".onnx"
-    legalize = ("flatten-batch",)
+    legalize = ("flatten-batch", "simplify")
     precisions = ("float32", "float16", "int8")
     options = (Option("external_above", EXTERNAL_ABOVE, "bytes of weights from which on they go to a file beside"),)
 

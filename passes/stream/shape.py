@@ -15,15 +15,7 @@ from .facts import Const, Pads, Stream, growing, refuse
 from .framewise import framewise
 from .rules import rule
 from .step import Step
-from .window import Window, merged, windowed
-
-
-def settled(step: Step, op: Op, v: Value, axis: int, time: Time, pads: Pads | None = None) -> Stream:
-    """The fact of the op's result: `v`, whose only time dimension is `axis`."""
-    for i, d in enumerate(v.type.shape):
-        if d.time is not None and i != axis:
-            v = step.b.retime(v, axis=i, to=Dim(d.size))
-    return step.stream(op.result, step.retimed(v, axis, time), pads)
+from .window import Window, merged, uneven, windowed
 
 
 def carrier(step: Step, op: Op) -> int:
@@ -65,7 +57,7 @@ def _(step: Step, op: Op) -> Stream:
         made = step.b.reshape(x.value, shape=shape)
     except IRError:  # sizes of one step do not show where time goes; those of the whole did
         made = step.b.reshape(step.b.retime(x.value, axis=x.axis, to=Dim(x.dim.size)), shape=shape)
-    return settled(step, op, made, axis, time, x.pads)
+    return step.settled(op.result, made, axis, time, x.pads)
 
 
 @rule("slice")
@@ -83,14 +75,13 @@ def _(step: Step, op: Op) -> Stream:
         return step.stream(op.result, x.value, less)
     x = cropped(step, step.plain(x), start, step.length(op.operands[0], x.axis) - start)
     if every == 1:
-        return settled(step, op, x.value, x.axis, replace(x.time, length=whole))
+        return step.settled(op.result, x.value, x.axis, replace(x.time, length=whole))
     if step.frames(x.time) % every:
-        raise refuse("SC200", f"a step of {step.frames(x.time)} frames is no multiple of {every}", op,
-                     f"--stream with a multiple of {every} of these frames")  # fmt: skip
+        raise uneven(step, op, x.time, every)
     bare = step.b.retime(x.value, axis=x.axis, to=Dim(x.dim.size))  # frames 0, s, 2s, … stand at places delay mod s
     kept = step.b.slice(bare, axis=x.axis, start=x.time.delay % every, stop=x.dim.size, step=every)
     time = Time(x.time.clock, x.time.rate / every, x.time.delay // every, whole)
-    return settled(step, op, kept, x.axis, time)
+    return step.settled(op.result, kept, x.axis, time)
 
 
 def cropped(step: Step, x: Stream, front: int, length: Size) -> Stream:
@@ -123,7 +114,7 @@ def _(step: Step, op: Op) -> Stream:
         others = cropped(step, others, max(-front, 0), x.time.length + min(front, 0) + min(behind, 0))
         front, behind = max(front, 0), max(behind, 0)
     if (front, behind) == (0, 0):
-        return settled(step, op, others.value, x.axis, replace(others.time, length=whole))
+        return step.settled(op.result, others.value, x.axis, replace(others.time, length=whole))
     fill, quant = op.attrs["value"], others.value.type.quant
     if quant is not None:  # it pads with a stored number
         fill = (fill - quant.zero_point) * quant.scale

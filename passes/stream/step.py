@@ -15,7 +15,8 @@ from ...ir.types import DTYPES, Dim, Tensor, Time
 from .clock import Clock
 from .facts import Const, Coord, Fact, Pads, Score, Sizes, Stream, refuse, same_stream
 
-STATE_CODES = {"i8": np.int8, "u8": np.uint8}
+# What only moves numbers, whatever they are.
+MOVES = frozenset(("reshape", "transpose", "slice", "expand", "retime"))
 
 
 @dataclass
@@ -72,6 +73,13 @@ class Step:
         short = -evaluate(x.time.length, {self.sizes.symbol: 0})
         return self.delayed(x, max(x.time.delay, short))
 
+    def settled(self, old: Value, new: Value, axis: int, time: Time, pads: Pads | None = None) -> Stream:
+        """The fact of `old`: `new`, whose only time dimension is `axis`."""
+        for i, d in enumerate(new.type.shape):
+            if d.time is not None and i != axis:
+                new = self.b.retime(new, axis=i, to=Dim(d.size))
+        return self.stream(old, self.retimed(new, axis, time), pads)
+
     def batch_of(self, old: Value) -> tuple[int, int] | None:
         """The dimension of the streams of a batch and the rows of each; known by the symbol of the batch."""
         if self.streams == 1:
@@ -96,7 +104,11 @@ class Step:
 
     def piece(self, v: Value, axis: int, start: int, stop: int) -> Value:
         """Elements `start` to `stop` along `axis`."""
-        return v if (start, stop) == (0, v.type.sizes[axis]) else self.b.slice(v, axis=axis, start=start, stop=stop)
+        if (start, stop) == (0, v.type.sizes[axis]):
+            return v
+        if (again := self._behind(v)) is not None:
+            return self._apply(again[0], self.piece(again[1], axis, start, stop))
+        return self.b.slice(v, axis=axis, start=start, stop=stop)
 
     def shaped(self, mask: Value, rank: int, axis: int, batch: tuple[int, int] | None) -> Value:
         """[streams, frames] (or [frames]) laid out to broadcast against a value of `rank` dimensions."""
@@ -145,15 +157,27 @@ class Step:
         real = self.b.where(shown, self.b.dequantize(v), self.b.const(fill, "f32"))
         return self.b.quantize(real, scale=q.scale, zero_point=q.zero_point, dtype=v.type.dtype)
 
-    def _behind(self, v: Value, fill: float) -> tuple[Op, Value] | None:
+    def _behind(self, v: Value, fill: float | None = None) -> tuple[Op, Value] | None:
         """The op and the narrower value behind a value that is only unpacked: what histories and masks work on.
 
-        None where the narrower one cannot hold `fill`.
+        What moves numbers after they are unpacked moves them before. None where the narrower value cannot hold `fill`.
         """
-        op = v.op
-        if op is not None and op.kind in ("dequantize", "cast") and op.operands[0].kind in ("result", "input"):
-            return (op, op.operands[0]) if _holds(op.operands[0].type, v.type, fill) else None
-        return None
+        op, moves = v.op, []
+        while op is not None and op.kind in MOVES:
+            moves.append(op)
+            op = op.operands[0].op
+        if op is None or op.kind not in ("dequantize", "cast") or op.operands[0].kind not in ("result", "input"):
+            return None
+        inner = op.operands[0]
+        if DTYPES[inner.type.dtype]().itemsize > DTYPES[v.type.dtype]().itemsize:
+            return None
+        if inner.type.quant is not None and inner.type.quant.axis is not None:
+            return None
+        if fill is not None and not _holds(inner.type, op.result.type, fill):
+            return None
+        for move in reversed(moves):
+            inner = self._apply(move, inner)
+        return op, inner
 
     def _apply(self, op: Op, *operands: Value) -> Value:
         return self.b.emit(op.kind, operands, op.attrs)
@@ -169,7 +193,7 @@ class Step:
             time = replace(x.time, delay=x.time.delay - lead, length=x.time.length + lead + trail)
             return self.retimed(v, axis, time)
         again = self._behind(v, fill)
-        if again is not None and again[1].type.rank == v.type.rank:
+        if again is not None:
             op, inner = again
             return self._apply(op, self.history(replace(x, value=inner), frames, role, fill, lead, trail))
         shape = [frames if i == axis else s for i, s in enumerate(v.type.sizes)]

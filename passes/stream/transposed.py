@@ -11,7 +11,6 @@ from ...ir.graph import Op, Value
 from ...ir.types import Dim, Tensor, Time
 from .facts import Pads, Stream, refuse
 from .rules import rule
-from .shape import settled
 from .step import Step, static_pads
 from .window import Window, along_time, windowed
 
@@ -44,7 +43,7 @@ def _(step: Step, op: Op) -> Stream:
         if bias is not None:
             y = step.b.add(y, step.b.reshape(bias, shape=_beside(y, a["channel_last"])))
     time = Time(x.time.clock, x.time.rate * stride, x.time.delay * stride + front, step.length(op.result, axis))
-    return settled(step, op, y, axis, time)
+    return step.settled(op.result, y, axis, time)
 
 
 def _without(values: tuple, at: int, nothing):
@@ -103,7 +102,7 @@ def _(step: Step, op: Op) -> Stream:
     elif size < hop:
         y = _filled(step, y, axis, hop - size)
     time = Time(x.time.clock, x.time.rate * hop, x.time.delay * hop, step.length(op.result, axis))
-    return settled(step, op, y, axis, time)
+    return step.settled(op.result, y, axis, time)
 
 
 @rule("resize")
@@ -123,4 +122,4 @@ def _(step: Step, op: Op) -> Stream:
     start = (late + 1) * scale - delay
     y = step.piece(y, axis, start, start + frames * scale)
     time = Time(x.time.clock, x.time.rate * scale, delay, step.length(op.result, axis))
-    return settled(step, op, y, axis, time)
+    return step.settled(op.result, y, axis, time)

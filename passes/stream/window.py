@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
+from ...ir.errors import UnsupportedError
 from ...ir.graph import Op, Value
+from ...ir.types import Dim, Time
 from .facts import Pads, Stream, refuse
 from .rules import rule
 from .step import Step, static_pads
@@ -43,13 +46,19 @@ def past_of(w: Window, pads: Pads, delay: int) -> int:
     return delay_of(w, pads, delay) * w.stride + pads.front - delay
 
 
+def uneven(step: Step, op: Op, time: Time, every: int) -> UnsupportedError:
+    """The error where a step holds no whole number of windows, `every` frames apart."""
+    fits = (Fraction(every) / time.rate).numerator
+    return refuse("SC200", f"a step of {step.frames(time)} frames is no multiple of {every}", op,
+                  f"--stream with a multiple of {fits} input frames")  # fmt: skip
+
+
 def windowed(step: Step, x: Stream, w: Window, pads: Pads) -> Value:
     """The frames that the windows of one step see, padded where they must be: a window op without pads goes over it."""
     axis, frames = x.axis, step.frames(x.time)
     past, made = past_of(w, pads, x.time.delay), frames // w.stride
     if frames % w.stride:
-        raise refuse("SC200", f"a step of {frames} frames is no multiple of the stride {w.stride}", step.op,
-                     f"--stream with a multiple of {w.stride} of these frames")  # fmt: skip
+        raise uneven(step, step.op, x.time, w.stride)
     if pads.mode == "constant":
         x = padding_masked(step, x, pads)
         seen = step.history(x, max(past, 0), "history", pads.fill, pads.front, pads.behind)
@@ -213,5 +222,12 @@ def _(step: Step, op: Op) -> Stream:
     if x.axis != x.value.type.rank - 1:
         return step.stream(op.result, step.b.emit("frame", (step.plain(x).value,), step.sizes.attr_map(op)))
     bare, pads = merged(step, x, Pads(0, 0))
-    seen = windowed(step, bare, Window(op.attrs["size"], op.attrs["hop"]), pads)
-    return step.stream(op.result, step.b.frame(seen, size=op.attrs["size"], hop=op.attrs["hop"]))
+    size, hop = op.attrs["size"], op.attrs["hop"]
+    seen = windowed(step, bare, Window(size, hop), pads)
+    if step.frames(x.time) > hop:
+        return step.stream(op.result, step.b.frame(seen, size=size, hop=hop))
+    # One frame a step: the window itself.
+    late = seen.type.shape[-1].time.delay // hop
+    time = Time(x.time.clock, x.time.rate / hop, late, step.length(op.result, op.result.type.rank - 2))
+    one = step.b.retime(seen, axis=x.axis, to=Dim(size))
+    return step.settled(op.result, step.b.reshape(one, shape=(*seen.type.sizes[:-1], 1, size)), x.axis, time)
