@@ -13,7 +13,7 @@ from ..ir.registry import definition
 from ..ir.types import DTYPES
 
 _DELAY = re.compile(r"\.delay(\.\d+)?$")  # states that only hold a stream back until another one catches up
-_PASSED = ("slice", "reshape", "transpose", "dequantize", "cast", "retime")
+_CONVERTS = ("quantize", "dequantize", "cast")
 
 
 @dataclass(frozen=True)
