@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 from speechc.ir.expr import symbol
 from speechc.ir.graph import Builder, Loc, Module
@@ -75,8 +77,6 @@ def late(chunk: int = 4, batch: int = 1, channels: int = 3) -> tuple[Module, Mod
         ends = [b.sub(i32(delay), at), b.sub(b.add(length, i32(delay)), at)]
         bound = [b.minimum(b.maximum(e, i32(0)), i32(frames)) for e in ends]
         return b.concat(*(b.reshape(e, shape=(batch, 1)) for e in bound), axis=1)
-
-    from fractions import Fraction
 
     outputs = [("y", window(b.floor_div(b.add(total, i32(1)), i32(2)), 1, chunk // 2, Fraction(1, 2)))]
     outputs.append(("peak", window(total, 0, chunk, Fraction(1))))
