@@ -156,6 +156,21 @@ def _(d, x, kind):
     return d.b.gather(x, d.b.weight("index", d.rng.integers(0, c, 3)), axis=axis)
 
 
+@builder("across channels", often=1.2)
+def _(d, x):
+    """What usually goes along time, along the channels."""
+    x = x if d.channels(x) > 1 else d.linear(x, 3)
+    axis, form = 3 - time_axis(x), d.pick(("cumsum", "cummax", "resize", "pad", "concat"))
+    if form in ("cumsum", "cummax"):
+        return d.b.tanh(getattr(d.b, form)(x, axis=axis))
+    if form == "resize":
+        return d.b.resize(x, axis=axis, scale=2, linear=d.flag())
+    if form == "pad":
+        pads = tuple((1, d.int(0, 1)) if i == axis else (0, 0) for i in range(3))
+        return d.b.pad(x, pads=pads, mode=d.pick(("constant", "edge", "reflect")))
+    return d.b.concat(x, x, axis=axis)
+
+
 @builder("heads")
 def _(d, x):
     """Channels as heads, softmax within each, and back."""
@@ -348,7 +363,10 @@ def _(d, x):
         raise Unfit
     n, rows = d.frames(x), d.linear(x, 4)
     y = d.b.reshape(rows, shape=(n, 2, 2))
-    form = d.int(0, 3)
+    form = d.int(0, 4)
+    if form == 4:
+        h = d.b.expand(d.weight([1, 2], d.dt, scale=d.pick((0.0, 1.0))), shape=(n, 2))
+        y = d.b.gru(y, h, d.weights(6, 2, dtype=d.dt), d.weights(6, 2, dtype=d.dt), None, None, reverse=d.flag())[0]
     if form == 1:
         y = d.b.conv(y, d.weights(2, 2, 2, dtype=d.dt), None, pad=((0, 1),))
     elif form == 2:

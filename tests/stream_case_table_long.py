@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 from op_cases import per_channel
-from speechc.ir.expr import floordiv
+from speechc.ir.expr import ceildiv, floordiv
 from stream_cases import Streams, builder, time_axis
 
 TABLE = 400  # rows of a learned position table
@@ -93,6 +93,17 @@ def _(d, x):
     n = floordiv(d.frames(x), k)
     y = d.b.reshape(d.b.slice(x, axis=1, start=0, stop=n * k), shape=(d.batch, n, k * c))
     return y if d.flag() else d.linear(y, 3)
+
+
+@builder("stack padded", often=1.2)
+def _(d, x):
+    """Frames stacked after padding to whole stacks, by as many as the length asks for."""
+    x = d.last(x)
+    k, c, n = d.int(2, 3), d.channels(x), d.frames(x)
+    d.scaled(x, Fraction(1, k))
+    whole = ceildiv(n, k)
+    y = d.b.pad(x, pads=((0, 0), (0, whole * k - n), (0, 0)), value=d.pick((0.0, 0.6)))
+    return d.linear(d.b.reshape(y, shape=(d.batch, whole, k * c)), 3)
 
 
 @builder("unstack", often=1.5)

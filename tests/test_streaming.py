@@ -30,7 +30,15 @@ from stream_proof import (
 GRAPHS, SHARDS = 2000, 40
 # Builders that hide what they depend on.
 HIDING = {"relu", "then", "abs", "max_pool", "cummax", "minimum", "maximum", "max", "min", "where", "unet", "conv 2-D"}
-HIDING |= {"take channels", "some channels", "pad before window"}
+HIDING |= {
+    "softmax",
+    "heads",
+    "take channels",
+    "some channels",
+    "across channels",
+    "frames as batch",
+    "pad before window",
+}
 DRAWN = settings(deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
 
 
