@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...ir.expr import Expr
-from ...ir.graph import Value
+from ...ir.graph import Op, Value
 from .integer_bias import integer_bias
 from .lower import lower
 from .ops_quant import dequantized, dynamic_conv, dynamic_linear, weight_behind
@@ -23,7 +23,20 @@ def _(e, x, w, b, *, dynamic=None):
     if dynamic:
         return dynamic_linear(e, x, w, b)
     y = e.node("MatMul", [x, transposed(e, w)])
-    return y if b is None else e.node("Add", [y, integer_bias(e, e.op)])
+    if b is None:
+        return y
+    return e.node("Add", [y, _whole_bias(e, b) if _between_codes(e.op) else integer_bias(e, e.op)])
+
+
+def _between_codes(op: Op) -> bool:
+    """Whether a product of floats is read as integers: onnxruntime would quantize its weights behind our back."""
+    exact = op.operands[1].kind == "weight" and op.operands[2].kind == "weight" and op.operands[0].type.rank > 2
+    return exact and any(user.kind == "quantize" for user in op.result.users)
+
+
+def _whole_bias(e, b: Value):
+    """A bias of more dimensions than a Gemm takes: what onnxruntime makes a Gemm of depends on fixed shapes."""
+    return e.weight(b, "row", lambda a: a.reshape(1, 1, -1), (1, 1, b.type.sizes[0]))
 
 
 def transposed(e, w: Value):

@@ -15,7 +15,7 @@ from ...ir.types import DTYPES, Dim, Tensor, Time
 from .clock import Clock
 from .facts import Const, Coord, Fact, Pads, Score, Sizes, Stream, refuse, same_stream
 
-# What only moves numbers, whatever they are.
+# What moves numbers, whatever they are.
 MOVES = frozenset(("reshape", "transpose", "slice", "expand", "retime"))
 
 
@@ -169,7 +169,7 @@ class Step:
         if op is None or op.kind not in ("dequantize", "cast") or op.operands[0].kind not in ("result", "input"):
             return None
         inner = op.operands[0]
-        if DTYPES[inner.type.dtype]().itemsize > DTYPES[v.type.dtype]().itemsize:
+        if np.dtype(DTYPES[inner.type.dtype]).itemsize > np.dtype(DTYPES[v.type.dtype]).itemsize:
             return None
         if inner.type.quant is not None and inner.type.quant.axis is not None:
             return None
