@@ -6,6 +6,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -58,12 +59,15 @@ class Session(ABC):
             )
         self.states[self._state_input(name)] = value
 
+    @cached_property
+    def _state_inputs(self) -> dict[str, str]:
+        return {p.name: p.file_name for p in self.manifest.states}
+
     def _state_input(self, name: str) -> str:
-        for port in self.manifest.states:
-            if port.name == name:
-                return port.file_name
-        known = ", ".join(p.name for p in self.manifest.states) or "none"
-        raise UsageError("SC110", f"there is no state {name}; this file has {known}")
+        if name not in self._state_inputs:
+            known = ", ".join(self._state_inputs) or "none"
+            raise UsageError("SC110", f"there is no state {name}; this file has {known}")
+        return self._state_inputs[name]
 
     def run(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         """Outputs in order, for inputs in order."""

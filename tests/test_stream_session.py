@@ -181,6 +181,19 @@ def test_positions_that_end(tmp_path):
     assert error.value.code == "SC211"
 
 
+def test_states_by_name():
+    session = GraphSession(late()[1].main)
+    session.set_state("clock.seen", np.int32([4]))
+    assert session.state("clock.seen") == 4
+    for name, value, code in (("clock", np.int32([4]), "SC110"), ("clock.seen", np.int32([4, 5]), "SC111"),
+                              ("clock.seen", np.float32([4]), "SC111")):  # fmt: skip
+        with pytest.raises(UsageError) as error:
+            session.set_state(name, value)
+        assert error.value.code == code
+    session.reset()
+    assert session.state("clock.seen") == 0
+
+
 def test_a_whole_file_does_not_stream():
     whole, _ = late()
     with pytest.raises(UsageError, match="whole utterances"):
