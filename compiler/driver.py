@@ -134,10 +134,10 @@ def read_subject(
         graph, sample, name = module.main, None, path.stem
         reference = lambda feeds: interpret(original.main, feeds)
     else:
-        from .capture import capture_with_reference
+        from .capture import capture_with_reference, constants
 
         module, reference = capture_with_reference(model, inputs, time_axis, weights, trust_pickle)
-        sample = None if _describes(inputs) else inputs
+        sample = None if _describes(inputs) else constants.split(inputs)[0]
         name = _name_of(model)
         graph = next(iter(module.graphs.values()))
     feeds = as_feeds(graph, sample) if sample is not None else _drawn(module)
@@ -146,7 +146,8 @@ def read_subject(
 
 def _describes(inputs: Any) -> bool:
     """Whether inputs are texts (or left to the file), not samples."""
-    first = next(iter(inputs), None) if isinstance(inputs, (list, tuple)) else inputs
+    items = inputs.values() if isinstance(inputs, Mapping) else inputs
+    first = next(iter(items), None) if isinstance(inputs, (list, tuple, Mapping)) else inputs
     return first is None or isinstance(first, str)
 
 

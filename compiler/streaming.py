@@ -89,7 +89,7 @@ def rewrites(s: Streaming, hz: Fraction | None) -> list[str]:
         ("--normalise", s.normalise, ("fixed", "cumulative", "window"), _normalise),
     ):
         if text is not None:
-            made += build(_taken_apart(flag, text, kinds, hz), chunk or step, hz)
+            made += build(_taken_apart(flag, text, kinds, hz), chunk or step, s.wanted)
     return made
 
 
@@ -112,7 +112,7 @@ def _attention(s: Streaming, hz: Fraction | None) -> tuple[list[str], int | None
     return [f"limit-attention{{chunk={chunk}, left={left}, right={right}}}"], chunk
 
 
-def _conv(f: _Flag, chunk: int | None, hz: Fraction | None) -> list[str]:
+def _conv(f: _Flag, chunk: int | None, wanted: bool) -> list[str]:
     f.known(*(["", "chunk"] if f.kind == "chunk" else []))
     if f.kind == "delay":  # exact and late: nothing to rewrite
         return []
@@ -121,7 +121,7 @@ def _conv(f: _Flag, chunk: int | None, hz: Fraction | None) -> list[str]:
     return [f"conv-context{{mode='chunk', chunk={_chunk(f, chunk)}}}"]
 
 
-def _bidirectional(f: _Flag, chunk: int | None, hz: Fraction | None) -> list[str]:
+def _bidirectional(f: _Flag, chunk: int | None, wanted: bool) -> list[str]:
     if f.kind == "forward":
         f.known()
         return ["bidirectional{mode='forward'}"]
@@ -130,13 +130,15 @@ def _bidirectional(f: _Flag, chunk: int | None, hz: Fraction | None) -> list[str
     return [f"bidirectional{{mode='latency-controlled', chunk={chunk}, right={f.given.get('right', chunk)}}}"]
 
 
-def _normalise(f: _Flag, chunk: int | None, hz: Fraction | None) -> list[str]:
+def _normalise(f: _Flag, chunk: int | None, wanted: bool) -> list[str]:
+    """A step has no last frame to give one answer at: an utterance's classifier answers at every frame."""
     f.known(*([""] if f.kind == "window" else []))
+    each = ", outputs=True" if wanted else ""
     if f.kind != "window":
-        return [f"normalise{{mode='{f.kind}'}}"]
+        return [f"normalise{{mode='{f.kind}'{each}}}"]
     if not f.given.get(""):
         raise UsageError("SC017", "--normalise window: how long is it?", hints=["--normalise window:3s"])
-    return [f"normalise{{mode='window', frames={f.given['']}}}"]
+    return [f"normalise{{mode='window', frames={f.given['']}{each}}}"]
 
 
 def _chunk(f: _Flag, chunk: int | None) -> int:
