@@ -18,10 +18,11 @@ def blocks(page: str) -> list[str]:
 def own_tables():
     """What a page registers is forgotten after it."""
     from speechc.ir.registry import OPS, definition
+    from speechc.passes.stream.rules import load
 
     definition("relu")
     registered()
-    tables = [PASSES, OPS]
+    tables = [PASSES, OPS, load()]
     before = [dict(t) for t in tables]
     yield
     for table, old in zip(tables, before):
@@ -29,8 +30,10 @@ def own_tables():
         table.update(old)
 
 
-@pytest.mark.parametrize("page", ["write-a-pass.md", "write-an-op.md", "write-a-target.md"])
-def test_page_runs(page, own_tables):
+@pytest.mark.parametrize("page", ["write-a-pass.md", "write-an-op.md", "write-a-target.md", "streaming.md"])
+def test_page_runs(page, own_tables, tmp_path, monkeypatch):
+    (tmp_path / "examples").symlink_to(DOCS.parent / "examples")
+    monkeypatch.chdir(tmp_path)
     names: dict = {"__name__": "page"}
     code = blocks(page)
     assert code, f"{page} shows no code"
