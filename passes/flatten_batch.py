@@ -1,4 +1,4 @@
-"""Matrix products on rows: drop a batch of 1 where all sizes are known, so that no product has to reshape its operands."""
+"""Matrix products on rows: drop a batch of 1 where all sizes are known; no product has to reshape its operands."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from .base import Context, Exact, Pass
 # Kinds that mean the same with one dimension less in front; those with an attribute `axis` count it from the front.
 ROWS = frozenset(("linear", "layer_norm", "rms_norm", "softmax", "log_softmax", "slice", "concat", "transpose"))
 
+GRIDS = ("quantize", "dequantize")
+
 
 class FlattenBatch(Pass):
     """[1, frames, features] → linear, norms and pointwise ops → [1, frames, features] on [frames, features].
 
     Only where a run of such ops holds a linear layer: a runtime turns a product of three dimensions into two reshapes
-    and one of two. Every op is wrapped in reshapes; between neighbours they cancel. A graph with fixed scales stays as
-    it is: runtimes find integer kernels by the quantize and dequantize right beside an op, which reshapes would hide.
+    and one of two. Every op is wrapped in reshapes; between neighbours they cancel. A runtime finds integer kernels by
+    the quantize and dequantize right beside an op: they are wrapped only together with all that read them.
     """
 
     name, stage, equal = "flatten-batch", "legalize", Exact()
 
     def run(self, graph: Graph, context: Context) -> None:
-        if any(op.kind == "quantize" for op in graph.ops):
-            return
+        chosen = _chosen(graph)
         for op in list(graph.ops):
-            if not _fits(op) or not context.allow():
+            if op not in chosen or not context.allow():
                 continue
             b = Builder(graph, op.loc.through(self.name), before=op)
             try:
@@ -39,8 +40,18 @@ class FlattenBatch(Pass):
         _cancel(graph)
 
 
+def _chosen(graph: Graph) -> set[Op]:
+    """The ops to wrap, found from the last to the first."""
+    chosen: set[Op] = set()
+    for op in reversed(list(graph.ops)):
+        readers = op.results[0].users if op.results else ()
+        if _fits(op) and (op.kind not in GRIDS or (readers and all(r in chosen for r in readers))):
+            chosen.add(op)
+    return chosen
+
+
 def _fits(op: Op) -> bool:
-    if len(op.results) != 1 or not (op.kind in ROWS or definition(op.kind).family == "pointwise"):
+    if len(op.results) != 1 or not (op.kind in (*ROWS, *GRIDS) or definition(op.kind).family == "pointwise"):
         return False
     shaped = [v for v in (*op.operands, op.result) if v is not None and v.type.rank == 3]
     if op.result.type.rank != 3 or any(v is not None and v.type.rank > 3 for v in op.operands):
