@@ -213,6 +213,26 @@ def test_digits_at_half_the_chunk(convolutions):
         step_of(model.whole, 2560)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["onnx", "tflite"])
+@pytest.mark.parametrize("name", ["tcn_gru", "deepspeech", "unet", "vocoder"])
+def test_int8(name, target):
+    """Fixed scales: the step graph gives the very codes of the whole; next to sums in float, all but 1 in 10,000."""
+    model, wanted = made(name), STREAMED[name]
+    whole, samples = clone(model.whole), [model.feeds(n) for n in wanted.lengths[1:]]
+    passes = [make(text) for text in find_target(target).compress("int8", True)]
+    Manager(Context(Executor(), samples)).run(whole, passes)
+    assert any(op.kind == "quantize" for op in whole.main.ops)
+    step, away = step_of(whole, wanted.chunk), []
+    for n in wanted.lengths:
+        feeds = model.feeds(n)
+        for a, b in zip(run_stream(step.main, feeds), run(whole.main, feeds), strict=True):
+            assert a.shape == b.shape
+            away.append(np.abs(a - b).ravel() / np.abs(b).max())
+    found = np.concatenate(away)
+    assert not found.any() if name == "vocoder" else np.mean(found > 1e-5) <= 1e-4
+
+
 # The chunks of a backward layer are its rows already.
 @pytest.mark.parametrize("name", [n for n in NAMES if n.values[0] != "deepspeech_bidirectional"])
 def test_batch(name):
