@@ -12,10 +12,11 @@ from ...ir.registry import OPS, definition
 from ...ir.types import DTYPES, normal_axis
 from .facts import Const, Coord, Fact, Stream, refuse
 from .rules import rule
-from .step import Step
+from .step import Step, rounded
 
 POINTWISE = [name for name, kept in OPS.items() if kept.family == "pointwise"]
 UNARY = {name for name in POINTWISE if len(OPS[name].operands) == 1 and name != "cast"}
+STORED = frozenset(("cast", "quantize", "dequantize"))  # the same number, stored in another way
 MEASURED = "  (changes the output; its loss is measured and printed)"
 ATTENTION = "--attention chunk:640ms,left=2560ms" + MEASURED
 NORMALISE = "--normalise cumulative, or fixed with --calibrate DIR" + MEASURED
@@ -37,13 +38,19 @@ def framewise(step: Step, op: Op) -> Stream:
 
 def _padded_alone(step: Step, op: Op) -> Stream | None:
     """An op on single elements of a stream that is still to be padded: what it makes of the padding is the padding."""
-    if len(op.operands) != 1 or op.kind not in UNARY or set(op.attrs) & {"out", "dynamic"}:
+    if len(op.operands) != 1 or op.kind not in UNARY | STORED or set(op.attrs) & {"out", "dynamic"}:
         return None
     x = step.fact(op.operands[0])
     if x.pads is None:
         return None
+    made = step.b.emit(op.kind, (x.value,), op.attrs)
+    if op.kind in STORED:
+        fill = rounded(x.pads.fill, made.type)
+        if fill is None:
+            return None
+        return step.stream(op.result, made, replace(x.pads, fill=fill))
     fill = definition(op.kind).run(op, [np.array(x.pads.fill, DTYPES[x.value.type.dtype])], {}, dict)[0]
-    return step.stream(op.result, step.b.emit(op.kind, (x.value,), op.attrs), replace(x.pads, fill=fill.item()))
+    return step.stream(op.result, made, replace(x.pads, fill=fill.item()))
 
 
 def time_of(step: Step, v: Value) -> int | None:

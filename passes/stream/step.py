@@ -264,10 +264,17 @@ def _holds(inner: Tensor, outer: Tensor, fill: float) -> bool:
     """Whether `fill` comes out of a number that `inner` stores."""
     if not np.isfinite(fill):
         return inner.is_float
-    stored = np.array(_stored(fill, inner), DTYPES[inner.dtype])
-    if inner.quant is not None:
-        stored = dequantized(stored, inner, dict)
-    return stored.astype(DTYPES[outer.dtype]) == np.array(fill, DTYPES[outer.dtype])
+    return np.array(rounded(fill, inner), DTYPES[outer.dtype]) == np.array(fill, DTYPES[outer.dtype])
+
+
+def rounded(fill: float, type: Tensor) -> float | None:
+    """What comes out of `fill` stored as `type`; None where that is no number."""
+    if type.quant is None and not type.is_float:
+        return int(fill) if np.isfinite(fill) else None
+    if type.quant is not None and type.quant.axis is not None:
+        return None
+    stored = np.array(_stored(fill, type), DTYPES[type.dtype])
+    return (stored if type.quant is None else dequantized(stored, type, dict)).item()
 
 
 def _stored(fill: float, type: Tensor) -> float | int:
