@@ -21,6 +21,8 @@ lint: $(VENV)/full
 bench: $(VENV)/full
 	$(BIN)/python benchmarks/conformer.py
 	$(BIN)/python benchmarks/digits.py
+	$(BIN)/python benchmarks/streaming.py
+	$(BIN)/python benchmarks/digits_stream.py
 	$(BIN)/python benchmarks/compile_time.py
 	$(BIN)/python benchmarks/integer_ops.py
 	$(BIN)/python benchmarks/text.py
