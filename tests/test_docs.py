@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import speechc
 from speechc.passes.base import PASSES, registered
@@ -39,6 +40,16 @@ def test_page_runs(page, own_tables, tmp_path, monkeypatch):
     assert code, f"{page} shows no code"
     for block in code:
         exec(compile(block, page, "exec"), names)
+
+
+def test_the_proof_of_the_rule_notices(own_tables):
+    op, rule, proof = blocks("streaming.md")[-3:]
+    masked = next(line for line in rule.splitlines(keepends=True) if "step.masked" in line)
+    names: dict = {"__name__": "page", "np": np}
+    for block in (op, rule.replace(masked, "")):
+        exec(compile(block, "page", "exec"), names)
+    with pytest.raises(AssertionError):
+        exec(compile(proof, "page", "exec"), names)
 
 
 def test_pages_name_files_that_exist():
