@@ -11,6 +11,7 @@ from .base import Context, Exact, Pass
 ROWS = frozenset(("linear", "layer_norm", "rms_norm", "softmax", "log_softmax", "slice", "concat", "transpose"))
 
 GRIDS = ("quantize", "dequantize")
+WINDOWS = ("conv", "conv_transpose", "max_pool", "avg_pool")
 
 
 class FlattenBatch(Pass):
@@ -18,7 +19,8 @@ class FlattenBatch(Pass):
 
     Only where a run of such ops holds a linear layer: a runtime turns a product of three dimensions into two reshapes
     and one of two. Every op is wrapped in reshapes; between neighbours they cancel. A runtime finds integer kernels by
-    the quantize and dequantize right beside an op: they are wrapped only together with all that read them.
+    the quantize and dequantize right beside an op: they are wrapped only together with all that read them, and not
+    where they follow a convolution.
     """
 
     name, stage, equal = "flatten-batch", "legalize", Exact()
@@ -47,7 +49,23 @@ def _chosen(graph: Graph) -> set[Op]:
         readers = op.results[0].users if op.results else ()
         if _fits(op) and (op.kind not in GRIDS or (readers and all(r in chosen for r in readers))):
             chosen.add(op)
+    for op in graph.ops:
+        if op.kind in WINDOWS:
+            chosen.difference_update(_up_to_codes(op))
     return chosen
+
+
+def _up_to_codes(op: Op) -> list[Op]:
+    """The activation and the quantize that a runtime merges into the integer kernel of `op`."""
+    found: list[Op] = []
+    while len(op.result.users) == 1:
+        (op,) = op.result.users
+        found.append(op)
+        if op.kind == "quantize":
+            return found
+        if definition(op.kind).family != "pointwise" or len(op.operands) != 1:
+            break
+    return []
 
 
 def _fits(op: Op) -> bool:

@@ -179,6 +179,12 @@ class Step:
             inner = self._apply(move, inner)
         return op, inner
 
+    def least(self, v: Value) -> float:
+        """A number that is not above any that `v` holds: that of its least code, if it is unpacked from codes."""
+        again = self._behind(v)
+        stored = v.type if again is None else again[1].type
+        return float("-inf") if stored.quant is None else rounded(float("-inf"), stored)
+
     def _apply(self, op: Op, *operands: Value) -> Value:
         return self.b.emit(op.kind, operands, op.attrs)
 

@@ -172,7 +172,7 @@ def _(step: Step, op: Op) -> Stream:
 
 @rule("max_pool")
 def _(step: Step, op: Op) -> Stream:
-    return _pooled(step, op, float("-inf"))
+    return _pooled(step, op, step.least(step.fact(op.operands[0]).value))
 
 
 def _pooled(step: Step, op: Op, fill: float) -> Stream:
