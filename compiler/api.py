@@ -84,6 +84,7 @@ def compile(
     max_latency: str | None = None,
     batch: int | None = None,
     cache: str = "speed",
+    ctc: int | None = None,
 ) -> Artifact:
     """Compile a PyTorch model to a file for `target`, and prove that the file does what the model did.
 
@@ -98,6 +99,9 @@ def compile(
     stream, as the flags of the command line do, and `Artifact.report["rewrite"]` says what that loses; `max_latency`
     refuses more than that; `batch` streams go in one step; `cache` ("speed", "memory") is what attention keeps.
     `sample_rate` in Hz (raw audio) or `frame_shift` (`"10ms"`, features) are for models that do not say theirs.
+
+    `ctc=0` adds an output `tokens`, i32[batch, frames]: the greedy CTC decoding of the model's log-probabilities, where
+    the blank is class 0. It is -1 at frames that add nothing to the text.
 
     Raises `SpeechcError` with a code.
     """
@@ -115,6 +119,7 @@ def compile(
         streaming=Streaming(
             stream, attention, left_context, conv, bidirectional, normalise, max_latency, batch, cache, frame_shift
         ),
+        ctc=ctc,
     )
     report = driver.build(subject, settings)
     return Artifact(report.artefact, driver.manifest_of(report.artefact), report.as_dict())

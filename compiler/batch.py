@@ -38,7 +38,7 @@ def by_rows(reference: Reference, batch: int | None, whole: Graph) -> Reference:
             at = np.minimum(np.arange(start, start + batch), count - 1)
             parts.append(reference({n: a.take(at, inputs[n]) if n in inputs else a for n, a in feeds.items()}))
         joined = lambda arrays, axis: arrays[0] if axis is None else np.concatenate(arrays, axis)
-        made = [joined(arrays, axis) for arrays, axis in zip(zip(*parts), outputs, strict=True)]
+        made = [joined(arrays, axis) for arrays, axis in zip(zip(*parts), outputs)]  # outputs that were added come last
         return tuple(a if axis is None else a.take(range(count), axis) for a, axis in zip(made, outputs))
 
     return run

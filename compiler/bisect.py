@@ -78,7 +78,7 @@ def _attempt(p: Pass, before: Module, feeds, context: Context, limit: int | None
         verify(trial)
         if isinstance(p.equal, Streaming) or print_module(trial) == print_module(before):
             return trial, own.changes, None
-        found = compare(before, trial, feeds)
+        found = compare(before, trial, feeds, p)
     except SpeechcError as error:
         return trial, own.changes, error.message
     return trial, own.changes, None if keeps(p, found) else f"declares {p.equal}, but {found}"

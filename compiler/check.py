@@ -12,6 +12,7 @@ from ..ir.graph import Module
 from ..ir.interpreter import initial_states
 from ..ir.interpreter import run as interpret
 from ..lowering.target import Session
+from .ctc import Tokens, compared
 from .numerics import Difference, difference
 from .samples import Feeds, real_outputs, stored_feeds
 
@@ -38,19 +39,20 @@ def prove(
     feeds: list[Feeds],
     precision: str,
     min_snr: float | None = None,
+    tokens: Tokens | None = None,
     locate: Callable[[Feeds], str] = lambda feed: "",
 ) -> Proof:
     """Compare the three on every feed; raise `NumericalError` (exit status 5) where they part.
 
     `open_session` loads the file, after the graph has been evaluated. `locate(feed)` is asked, once, where in the graph
-    the file parts from it.
+    the file parts from it. `tokens` of the file are held to its own log-probabilities, and to nothing else.
     """
     graph = next(iter(module.graphs.values()))
     names = graph.output_names
     expected, meant = [], []
     for feed in feeds:
-        expected.append(finite(names, reference(feed)))
-        meant.append(meaning(module, feed))
+        expected.append(compared(tokens, names, finite(names, reference(feed))))
+        meant.append(compared(tokens, names, meaning(module, feed)))
     # A runtime holds the weights once or twice more: what was computed for the graph goes first.
     module.weights.release()
     session, found = open_session(), []
@@ -58,6 +60,9 @@ def prove(
         session.reset()
         written = session.run_named(stored_feeds(graph, feed))
         actual = real_outputs(graph, [written[name] for name in names])
+        if tokens is not None:
+            tokens.check(names, actual, graph)
+        actual = compared(tokens, names, actual)
         found.append((difference(actual, right), difference(graphs, right), difference(actual, graphs)))
     file, own, between = (worst(f[i] for f in found) for i in range(3))
     proof = Proof(file, own, between, [{n: list(a.shape) for n, a in feed.items()} for feed in feeds])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from ..lowering.stream_session import BatchSession
 from ..lowering.streaming import RANGE_SUFFIX, Layout, layout_of
 from ..lowering.target import Session
 from .check import FLOAT32, MIN_SNR, Proof, finite, hold, meaning, worst
+from .ctc import Tokens, compared
 from .numerics import Difference, difference
 from .samples import Feeds, real_outputs, resized, stored_feeds
 from .stages import Stages
@@ -44,13 +46,15 @@ def rewrite_loss(
     stages: Stages,
     feeds: list[Feeds],
     run: Callable[[Graph, Feeds], tuple[np.ndarray, ...]],
+    tokens: Tokens | None = None,
 ) -> Difference:
     """What the rewrites lose on `feeds`; raises where the graph was not the model even before them."""
     normal, rewritten = (next(iter(m.graphs.values())) for m in (stages.normal, stages.rewritten))
     expected = [finite(normal.output_names, reference(feed)) for feed in feeds]
-    before = worst(difference(run(normal, feed), right) for feed, right in zip(feeds, expected))
+    own = lambda graph, feed: compared(tokens, graph.output_names, run(graph, feed))
+    before = worst(difference(own(normal, feed), right) for feed, right in zip(feeds, expected))
     hold("the captured graph", "the model", before, "float32")
-    ends = lambda feed, right: in_the_end(rewritten, run(rewritten, feed), right)
+    ends = lambda feed, right: in_the_end(rewritten, own(rewritten, feed), right)
     return worst(difference(ends(feed, right), right) for feed, right in zip(feeds, expected))
 
 
@@ -106,21 +110,23 @@ def prove_stream(
     feeds: list[Feeds],
     precision: str,
     min_snr: float | None = None,
+    tokens: Tokens | None = None,
 ) -> tuple[Proof, StreamProof]:
     """Compare model, whole graph, step graph and file; raise `NumericalError` (exit status 5) where they part.
 
     The whole graph is held to the model (to the rewritten one where there is a rewrite), the step graph and the file,
-    fed in pieces of random sizes with NaN behind the end, to the whole graph.
+    fed in pieces of random sizes with NaN behind the end, to the whole graph; `tokens` to the file's own scores.
     """
     whole, step = (next(iter(m.graphs.values())) for m in (stages.whole, module))
     names, expected, right, graphs = whole.output_names, [], [], []
+    own = partial(compared, tokens, names)
     for feed in feeds:
         expected.append(finite(names, reference(feed)))
-        right.append(meaning(stages.whole, feed))
-        meant = meaning(stages.rewritten, feed) if stages.rewritten else expected[-1]
+        right.append(own(meaning(stages.whole, feed)))
+        meant = own(meaning(stages.rewritten, feed)) if stages.rewritten else expected[-1]
         hold("the optimized graph", "the model" if stages.rewritten is None else "the rewritten one",
              difference(right[-1], meant), precision, None if stages.rewritten else min_snr)  # fmt: skip
-        graphs.append(difference(_real(step, names, run_stream(step, stored_feeds(whole, feed))), right[-1]))
+        graphs.append(difference(own(_real(step, names, run_stream(step, stored_feeds(whole, feed)))), right[-1]))
     _hold_streamed("the step graph", worst(graphs), precision, STREAMED_SNR)
     module.weights.release()
     batch = BatchSession(
@@ -132,6 +138,9 @@ def prove_stream(
         for i, out in enumerate(_streamed(batch, [stored_feeds(whole, f) for f in given], turn)):
             which = (turn + i) % len(feeds)
             real = _real(step, names, out)
+            if tokens is not None:
+                tokens.check(names, real, whole)
+            real = own(real)
             files.append(difference(real, _rows(right[which], batch, i)))
             model = _rows(expected[which], batch, i)
             models.append(difference(in_the_end(whole, real, model), model))

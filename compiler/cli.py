@@ -75,7 +75,9 @@ Bisect = Annotated[bool, typer.Option("--bisect", help="Find the pass, and in it
 
 @app.command("compile")
 def compile_(
-    model: Annotated[str, typer.Argument(help="torch.export archive, pickled module, package.module:factory or .sir")],
+    model: Annotated[
+        str, typer.Argument(help="torch.export archive, TorchScript, pickled module, package.module:factory or .sir")
+    ],
     target: Annotated[str, typer.Option("--target", "-t", help="onnx, tflite, or an installed plugin's.")] = "onnx",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File or folder of the result.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Weights and, where it pays, activations in int8.")] = False,
@@ -99,6 +101,9 @@ def compile_(
     batch: Batch = None,
     cache: Cache = "speed",
     frame_shift: FrameShift = None,
+    ctc: Annotated[
+        int | None, typer.Option("--ctc", metavar="BLANK", help="Add an output `tokens`: greedy CTC; 0, say, is blank.")
+    ] = None,
     inputs: Inputs = None,
     time_axis: TimeAxis = None,
     weights: Weights = None,
@@ -137,6 +142,7 @@ def compile_(
         streaming=Streaming(
             stream, attention, left_context, conv, bidirectional, normalise, max_latency, batch, cache, frame_shift
         ),
+        ctc=ctc,
     )
     with diverted(), show.progress(quiet or as_json) as progress:
         progress(f"capturing {model}")

@@ -27,6 +27,7 @@ from .batch import by_rows, fixed_batch
 from .bisect import Culprit, bisect, smallest
 from .check import FLOAT32, Proof, meaning, prove
 from .check_stream import layout, prove_stream, rewrite_loss, stream_feeds
+from .ctc import TOKENS, ctc_pass, tokens_of
 from .dump import DumpDir, PrintAfter
 from .durations import tick_rate
 from .executor import Executor
@@ -67,6 +68,7 @@ class Settings:
     limit: int | None = None
     sample_rate: int | None = None
     streaming: Streaming = field(default_factory=Streaming)
+    ctc: int | None = None  # the blank: `tokens`, decoded greedily from the log-probabilities, as one output more
 
 
 @dataclass
@@ -171,13 +173,17 @@ def planned(
     if settings.passes is not None:
         if asked != Streaming(frame_shift=asked.frame_shift):
             raise UsageError("SC017", "--passes replaces the plan: write the streaming passes into it as well")
+        if settings.ctc is not None:
+            raise UsageError("SC017", "--passes replaces the plan: write greedy-ctc into it instead of --ctc")
         return [make(text) for text in settings.passes]
     if settings.integer_ports and not (settings.precision == "int8" and calibrated):
         raise UsageError("SC019", "integer inputs and outputs want --int8 and --calibrate: they need fixed scales")
     hz = tick_rate(subject.module, settings.sample_rate, asked.frame_shift)
     step = step_pass(asked, hz) if asked.wanted else None
     target = find_target(settings.target)
-    return plan(target, settings.precision, calibrated, settings.integer_ports, rewrites(asked, hz), step, note)
+    ports = [] if settings.ctc is None else [ctc_pass(next(iter(subject.module.graphs.values())), settings.ctc)]
+    changes = rewrites(asked, hz)
+    return plan(target, settings.precision, calibrated, settings.integer_ports, changes, step, note, ports)
 
 
 def build(subject: Subject, settings: Settings, progress: Progress = lambda what: None) -> Report:
@@ -194,11 +200,12 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
     note = lambda text: context.remark("note", "streaming", text, Loc(""))
     passes = planned(subject, settings, bool(samples), note)
     stages, traced, batch = Stages(passes, module), limits(module), fixed_batch(graph)
+    tokens = tokens_of(passes, graph)
     hz = tick_rate(module, settings.sample_rate, settings.streaming.frame_shift)
     if settings.sample_rate is not None:
         module.meta.setdefault("sample_rate", settings.sample_rate)
     steps = transform(subject, settings, context, passes, progress, [stages])
-    streamed = None
+    streamed, tokens = None, tokens if TOKENS in next(iter(module.graphs.values())).output_names else None
     if stages.streams:
         streamed = describe(stages, module, settings.streaming, hz)
     for g in module.graphs.values():
@@ -213,8 +220,8 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
         written = target.emit(module, folder / final.name, settings.precision, settings.options)
         progress("proving that the file does what the model did")
         load = lambda: target.load(folder / final.name)
-        checked = (settings.precision, settings.min_snr)
-        loss = None if stages.normal is None else rewrite_loss(subject.reference, stages, feeds, context.run)
+        checked = (settings.precision, settings.min_snr, tokens)
+        loss = None if stages.normal is None else rewrite_loss(subject.reference, stages, feeds, context.run, tokens)
         if streamed is not None:
             fed = stream_feeds(feeds[0], next(iter(stages.whole.graphs.values())), graph, layout(module), traced)
             reference = by_rows(subject.reference, batch, next(iter(stages.whole.graphs.values())))
@@ -223,7 +230,7 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
             locate = lambda feed: str(first_divergence(module, target, feed, settings.precision, FLOAT32) or "")
             reference = subject.reference if loss is None else partial(meaning, stages.rewritten)
             proof = prove(reference, module, load, feeds, *checked, locate)
-        heard = transcribed(subject.reference, stages.rewritten, load, settings.calibration, context.run)
+        heard = transcribed(subject.reference, stages.rewritten, load, settings.calibration, context.run, tokens)
         files = _deliver(written, final.parent)
     size = sum(f.stat().st_size for f in files if not f.name.endswith(".json"))
     remarks = [str(r) for r in context.remarks]

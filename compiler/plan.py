@@ -36,11 +36,12 @@ def plan(
     rewrites: Sequence[str] = (),
     step: str | None = None,
     note: Callable[[str], None] = lambda text: None,
+    ports: Sequence[str] = (),
 ) -> list[Pass]:
     """The passes that bring a captured graph into the target's form at a precision, in order.
 
     `rewrites` change the meaning so that it can stream; `step` is the streaming pass, which makes the graph of one
-    step. `note` is told what streaming leaves in float.
+    step. `note` is told what streaming leaves in float. `ports` come first of all: what they add is output too.
     """
     if precision not in target.precisions:
         raise UsageError(
@@ -52,5 +53,5 @@ def plan(
         compress, streaming = fixed_scales(compress, note), (step, *AFTER_STREAMING)
         if make(step).batch > 1:
             rewrites = ("free-batch{must=True}", *rewrites)
-    texts = (*NORMALIZE, *rewrites, *OPTIMIZE, *compress, *streaming, *target.legalize_for(precision))
+    texts = (*ports, *NORMALIZE, *rewrites, *OPTIMIZE, *compress, *streaming, *target.legalize_for(precision))
     return [make(text) for text in texts]

@@ -15,7 +15,7 @@ from ..lowering.manifest import Manifest, Port
 from ..lowering.stream_session import BatchSession, StreamSession
 from . import driver
 from .audio import SUFFIXES, read_audio
-from .words import Greedy, speaking
+from .words import Greedy, decoded, speaking
 
 
 @dataclass
@@ -47,7 +47,8 @@ def run_file(path: Path, source: Path, stream: bool = False, threads: int | None
     """The results of a file on a recording (or `.npy`, `.npz` inputs): the last one, or with `stream` each that is new.
 
     Where the manifest has tokens and one output scores them, or gives their numbers, the result is the text of greedy
-    CTC decoding. A step file is fed chunk by chunk either way. Raises `UsageError` SC050 for `stream` on another file.
+    CTC decoding (of the output `tokens`, where the file decodes itself). A step file is fed chunk by chunk either way.
+    Raises `UsageError` SC050 for `stream` on another file.
     """
     manifest = driver.manifest_of(path)
     arrays = read_inputs(manifest, source)
@@ -91,7 +92,8 @@ class Heard:
     def __init__(self, manifest: Manifest, axes: dict[str, int] | None = None):
         self.axes = axes or {}
         self.speaking = speaking(manifest.outputs, manifest.tokens)
-        self.greedy = Greedy(manifest.tokens or ())
+        done = any(p.name == self.speaking and decoded(p) for p in manifest.outputs)
+        self.greedy = Greedy(manifest.tokens or (), -1 if done else None)
         self.frames: dict[str, int] = {}
         self.news: dict[str, dict[str, Any]] = {}
 

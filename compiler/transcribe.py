@@ -14,6 +14,7 @@ from ..lowering.stream_session import BatchSession
 from ..lowering.streaming import CLOCK_INPUT, RANGE_SUFFIX
 from ..lowering.target import Session
 from .audio import read_audio
+from .ctc import TOKENS, Tokens
 from .samples import Feeds
 from .words import WordErrors, measure, speaking, texts_in
 
@@ -27,10 +28,12 @@ def transcribed(
     load: Callable[[], Session],
     folder: Any,
     run: Run,
+    tokens: Tokens | None = None,
 ) -> WordErrors | None:
     """Word error rates; None where `folder` holds no texts, or the file no tokens.
 
-    `reference` is the model, `rewritten` its graph after rewrites, which `run` runs; a step file is streamed.
+    `reference` is the model, `rewritten` its graph after rewrites, which `run` runs; a step file is streamed. With
+    `tokens` the file's are read, and what they are decoded from of the others.
     """
     listed = texts_in(Path(folder)) if isinstance(folder, (str, Path)) else []
     if not listed:
@@ -42,17 +45,22 @@ def transcribed(
     if name is None or len(inputs) != 1:
         return None
     (port,) = inputs
-    at = [p.name for p in manifest.outputs if not p.name.endswith(RANGE_SUFFIX)].index(name)
+    names = [p.name for p in manifest.outputs if not p.name.endswith(RANGE_SUFFIX)]
+    at = names.index(name)
+    if tokens is None or name != TOKENS:
+        said = lambda outputs: outputs[at]
+    else:
+        said = lambda outputs: tokens.decoded(outputs[names.index(tokens.scores)])
     axis = port.time["axis"] if port.time else len(port.shape) - 1
     samples = []
     for path, text in listed[:MOST]:
         audio = read_audio(path, manifest.sample_rate)
         samples.append((audio.reshape([len(audio) if i == axis else 1 for i in range(len(port.shape))]), text))
     stored = lambda audio: audio if port.quant is None else quantized(audio, port.dtype, *port.quant)
-    runs = {"model": lambda audio: reference({port.name: audio})[at]}
+    runs = {"model": lambda audio: said(reference({port.name: audio}))}
     if rewritten is not None:
         graph = next(iter(rewritten.graphs.values()))
-        runs["rewritten"] = lambda audio: run(graph, {port.name: audio})[at]
+        runs["rewritten"] = lambda audio: said(run(graph, {port.name: audio}))
     if manifest.streaming is None:
         runs["file"] = lambda audio: session.run(stored(audio))[at]
     else:
@@ -64,4 +72,4 @@ def transcribed(
             return np.concatenate([stream.push(stored(audio))[at], stream.flush()[at]], time)
 
         runs["file, streamed"] = streamed
-    return measure(runs, samples, manifest.tokens)
+    return measure(runs, samples, manifest.tokens, None if tokens is None else tokens.blank)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..ir.errors import UsageError
 from ..lowering.manifest import Port
+from ..passes.greedy_ctc import TOKENS
 
 BLANKS = ("<blank>", "<blk>", "<pad>", "[PAD]", "<b>")
 SPACES = ("|", "\u2581")  # how token lists write the space between words
@@ -18,12 +19,15 @@ TEXTS = "texts.jsonl"  # in a folder of recordings: a line {"audio": file, "text
 
 
 class Greedy:
-    """Greedy CTC decoding (Graves et al. 2006) of frames as they come: repeats merged, blanks left out."""
+    """Greedy CTC decoding (Graves et al. 2006) of frames as they come: repeats merged, blanks left out.
 
-    def __init__(self, tokens: Sequence[str]):
+    `blank` is found by its name where it is not given, and is the first token where it has none; -1: there is no blank.
+    """
+
+    def __init__(self, tokens: Sequence[str], blank: int | None = None):
         self.tokens, self.said, self.last = tokens, [], -1
         names = [t.strip() for t in tokens]
-        self.blank = next((names.index(b) for b in BLANKS if b in names), 0)
+        self.blank = next((names.index(b) for b in BLANKS if b in names), 0) if blank is None else blank
 
     def add(self, array: np.ndarray) -> None:
         """Take in scores [1, frames, tokens], or numbers [1, frames] (-1: blank, or a repeat merged already)."""
@@ -45,13 +49,21 @@ class Greedy:
 
 
 def speaking(ports: Iterable[Port], tokens: Sequence[str] | None) -> str | None:
-    """The output that scores the tokens, [1, frames, tokens], or gives their numbers, [1, frames]; None: no such."""
-    for p in ports if tokens else ():
+    """The output that scores the tokens, [1, frames, tokens], or gives their numbers, [1, frames]; None: no such.
+
+    Where the compiler put the decoding into the file (`--ctc`), it is that.
+    """
+    for p in sorted(ports, key=lambda p: not decoded(p)) if tokens else ():
         scores = len(p.shape) == 3 and p.shape[2] == len(tokens)
         numbers = len(p.shape) == 2 and p.time is not None and p.time["axis"] == 1 and p.dtype in ("i32", "i64")
         if scores or (numbers and not p.name.endswith(".range")):
             return p.name
     return None
+
+
+def decoded(port: Port) -> bool:
+    """Whether an output is what greedy CTC left of the frames: no blanks to drop, no repeats to merge."""
+    return port.name == TOKENS and port.dtype == "i32" and len(port.shape) == 2 and port.time is not None
 
 
 def texts_in(folder: Path) -> list[tuple[Path, str]]:
@@ -103,7 +115,10 @@ class WordErrors:
 
 
 def measure(
-    runs: dict[str, Callable[[np.ndarray], np.ndarray]], samples: list[tuple[np.ndarray, str]], tokens: Sequence[str]
+    runs: dict[str, Callable[[np.ndarray], np.ndarray]],
+    samples: list[tuple[np.ndarray, str]],
+    tokens: Sequence[str],
+    blank: int | None = None,
 ) -> WordErrors:
     """The word error rate of every way to run the model: each gives the speaking output for a recording."""
     total = sum(len(text.split()) for _, text in samples)
@@ -111,7 +126,7 @@ def measure(
     for name, run in runs.items():
         wrong = 0
         for audio, text in samples:
-            greedy = Greedy(tokens)
+            greedy = Greedy(tokens, blank)
             greedy.add(run(audio))
             wrong += word_errors(greedy.text, text)
         rates[name] = wrong / total

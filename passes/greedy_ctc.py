@@ -27,34 +27,56 @@ class GreedyCTC(Pass):
     output: str = ""
 
     def run(self, graph: Graph, context: Context) -> None:
-        scores = self._scores(graph, context)
-        if scores is None or not context.allow():
+        if not self.output and (why := unclear(graph, self.blank)):
+            last = graph.outputs[0].op if graph.outputs else None
+            context.remark("missed", self.name, why, last.loc if last else Loc(""))
+            return
+        named = dict(zip(graph.output_names, graph.outputs))
+        scores = named.get(self.output or log_probabilities(graph, self.blank))
+        if scores is None or axes_of(scores.type, self.blank) is None:
+            raise UsageError("SC022", f"{self}: no log-probabilities [batch, frames, classes]; {_outputs(graph)}")
+        if TOKENS in named or not context.allow():
             return
         loc = (scores.op.loc if scores.op else Loc("")).through(self.name)
         graph.output(greedy(Builder(graph, loc), scores, self.blank), TOKENS)
         context.remark("applied", self.name, f"tokens of {scores.type} by frame", loc)
 
-    def _scores(self, graph: Graph, context: Context) -> Value | None:
-        named = dict(zip(graph.output_names, graph.outputs))
-        fitting = {name: v for name, v in named.items() if axes_of(v.type, self.blank) is not None}
-        if self.output and self.output not in fitting:
-            has = ", ".join(f"{name} ({v.type})" for name, v in named.items())
-            raise UsageError("SC022", f"{self}: no log-probabilities [batch, frames, classes]; outputs are {has}")
-        if self.output:
-            fitting = {self.output: fitting[self.output]}
-        elif len(fitting) > 1:
-            fitting = {n: v for n, v in fitting.items() if v.op and v.op.kind in SOFTMAX} or fitting
-        if TOKENS in named or len(fitting) != 1:
-            why = (
-                f"{len(fitting)} outputs may be log-probabilities"
-                if TOKENS not in named
-                else "there are tokens already"
-            )
-            last = named[next(iter(named))].op if named else None
-            context.remark("missed", self.name, why, last.loc if last else Loc(""))
-            return None
-        (scores,) = fitting.values()
-        return scores
+
+def log_probabilities(graph: Graph, blank: int) -> str:
+    """The name of the output that scores the classes of every frame. Raises `UsageError` SC052 where that is unclear.
+
+    It is the only floating-point output with time and more classes than `blank`, or the only one of those that a
+    softmax makes.
+    """
+    if why := unclear(graph, blank):
+        raise UsageError(
+            "SC052",
+            f"greedy CTC with blank {blank}: {why}; {_outputs(graph)}",
+            hints=["the model returns log-probabilities f32[batch, frames, classes], the blank's class among them"],
+        )
+    (name,) = _fitting(graph, blank)
+    return name
+
+
+def unclear(graph: Graph, blank: int) -> str:
+    """Why there is not one output of log-probabilities; empty where there is."""
+    fitting = _fitting(graph, blank)
+    if TOKENS in graph.output_names:
+        return "there are tokens already"
+    if not fitting:
+        return f"no output is log-probabilities [batch, frames, classes] of {max(blank, 0) + 1} classes or more"
+    return "" if len(fitting) == 1 else f"{len(fitting)} outputs may be log-probabilities"
+
+
+def _fitting(graph: Graph, blank: int) -> dict[str, Value]:
+    named = zip(graph.output_names, graph.outputs)
+    fitting = {name: v for name, v in named if axes_of(v.type, blank) is not None}
+    made = {name: v for name, v in fitting.items() if v.op and v.op.kind in SOFTMAX}
+    return made if len(fitting) > 1 and made else fitting
+
+
+def _outputs(graph: Graph) -> str:
+    return "outputs are " + ", ".join(f"{name} ({v.type})" for name, v in zip(graph.output_names, graph.outputs))
 
 
 def axes_of(type: Tensor, blank: int) -> tuple[int, int] | None:
