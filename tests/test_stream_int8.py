@@ -337,3 +337,22 @@ def test_scales_of_a_frame_and_half_floats(target, precision, tmp_path):
     # Half floats are summed in another order: 11 bits of mantissa.
     tolerance = {"int8": 1e-5, "float16": 1e-5 if target == "tflite" else 4e-3}[precision] * np.abs(want).max()
     assert (np.abs(got - want) > tolerance).mean() <= ALIKE
+
+
+@pytest.mark.parametrize(("target", "precision"), [("onnx", "float16"), ("onnx", "int8"), ("tflite", "int8")])
+def test_chunks_are_no_later_than_in_float(target, precision):
+    """What stores a number in another way between padding and a convolution adds no delay, and no state."""
+    torch.manual_seed(0)
+    subject = lambda: driver.read_subject(Rows().eval(), (sample((1, 64), 1, 40),), 1)
+
+    def found(precision: str):
+        module, calibration = subject(), [(sample((1, 64), 1, n),) for n in (60, 90)]
+        asked = Streaming(stream=f"{CHUNK} frames", conv=f"chunk:{CHUNK} frames")
+        settings = driver.Settings(target, precision, calibration, streaming=asked)
+        feeds = driver.calibration_feeds(module, settings)
+        Manager(Context(samples=feeds)).run(module.module, driver.planned(module, settings, precision == "int8"))
+        graph = module.module.main
+        late = [d.time.delay for v in graph.outputs for d in v.type.shape if d.time is not None]
+        return late, sorted(v.type.sizes for v in graph.states.values())
+
+    assert found(precision) == found("float32") and found("float32")[0] == [0]
