@@ -25,18 +25,25 @@ def _(e, x, w, b, *, dynamic=None):
     y = e.node("MatMul", [x, transposed(e, w)])
     if b is None:
         return y
-    return e.node("Add", [y, _whole_bias(e, b) if _between_codes(e.op) else integer_bias(e, e.op)])
+    if _between_codes(e.op):
+        return e.node("Sub", [y, e.weight(b, "negative", lambda a: -a, b.type.sizes)])
+    return e.node("Add", [y, integer_bias(e, e.op)])
 
 
 def _between_codes(op: Op) -> bool:
-    """Whether a product of floats is read as integers: onnxruntime would quantize its weights behind our back."""
-    exact = op.operands[1].kind == "weight" and op.operands[2].kind == "weight" and op.operands[0].type.rank > 2
-    return exact and any(user.kind == "quantize" for user in op.result.users)
+    """Whether a product of floats is read as integers.
+
+    Of MatMul and Add onnxruntime makes a Gemm where shapes are fixed, and then quantizes the weights of a Gemm that
+    reads and writes codes, whatever they are meant to be: a difference says the same and stays as it is.
+    """
+    return all(v.kind == "weight" and v.type.quant is None for v in op.operands[1:]) and _quantized(op.result)
 
 
-def _whole_bias(e, b: Value):
-    """A bias of more dimensions than a Gemm takes: what onnxruntime makes a Gemm of depends on fixed shapes."""
-    return e.weight(b, "row", lambda a: a.reshape(1, 1, -1), (1, 1, b.type.sizes[0]))
+def _quantized(v: Value) -> bool:
+    return any(
+        user.kind == "quantize" or (user.kind in ("reshape", "transpose") and _quantized(user.result))
+        for user in v.users
+    )
 
 
 def transposed(e, w: Value):
