@@ -31,7 +31,10 @@ def own_tables():
         table.update(old)
 
 
-@pytest.mark.parametrize("page", ["write-a-pass.md", "write-an-op.md", "write-a-target.md", "streaming.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["write-a-pass.md", "write-an-op.md", "write-a-target.md", pytest.param("streaming.md", marks=pytest.mark.slow)],
+)
 def test_page_runs(page, own_tables, tmp_path, monkeypatch):
     (tmp_path / "examples").symlink_to(DOCS.parent / "examples")
     monkeypatch.chdir(tmp_path)

@@ -38,6 +38,7 @@ def words(line: str) -> str:
     return " ".join(line.replace("█", "").split())
 
 
+@pytest.mark.slow
 def test_partial_results(says):
     commands = re.findall(r"^speechc (.*)$", PAGE, re.M)
     assert commands[0].startswith(STEP)

@@ -47,7 +47,7 @@ def proven(count: int, first: int = 0, seed: int = 0) -> list:
     return [(case, check(case)) for case in map(drawn, list(plans(first + count, seed))[first:])]
 
 
-@pytest.mark.parametrize("shard", range(3))
+@pytest.mark.parametrize("shard", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 def test_chunk_by_chunk_is_the_whole(shard):
     proven(20, 20 * shard, seed=1)
 
@@ -124,7 +124,7 @@ def test_streams_that_are_not_equally_late_meet():
 
 
 # -- delays ------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("shard", range(5))
+@pytest.mark.parametrize("shard", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 5))])
 def test_no_frame_waits_for_the_future_or_in_vain(shard):
     """No output depends on input frames beyond its step, and with one frame less of delay some would.
 

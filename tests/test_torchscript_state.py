@@ -174,6 +174,7 @@ def speech() -> np.ndarray:
     return audio[: len(audio) // 512 * 512].reshape(-1, 1, 512)
 
 
+@pytest.mark.slow
 def test_silero_vad_chunk_by_chunk(tmp_path):
     found = find_spec("silero_vad")
     if found is None:
