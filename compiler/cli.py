@@ -229,7 +229,7 @@ def ops(
     weights: Weights = None,
     trust_pickle: Trust = False,
 ) -> None:
-    """List every op of the IR with its targets, or the operators that a model needs."""
+    """List every op of the IR with its targets and whether it streams, or the operators that a model needs."""
     from . import show
 
     if used is None:

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from .check import FLOAT32, Proof, meaning, prove
 from .check_stream import layout, prove_stream, rewrite_loss, stream_feeds
 from .ctc import TOKENS, ctc_pass, tokens_of
 from .dump import DumpDir, PrintAfter
-from .durations import tick_rate
+from .durations import in_time, tick_rate
 from .executor import Executor
 from .localise import first_divergence
 from .manager import Manager, Step
@@ -197,6 +197,8 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
         f for sample in proof_samples(samples) or [subject.sample] for f in at_lengths(sample, graph, limits(module))
     ]
     context = Context(Executor(), samples, settings.limit, trials=[subject.sample])
+    for text in module.meta.get("notes", ()):
+        context.remark("note", "capture", text, Loc(""))
     note = lambda text: context.remark("note", "streaming", text, Loc(""))
     passes = planned(subject, settings, bool(samples), note)
     stages, traced, batch = Stages(passes, module), limits(module), fixed_batch(graph)
@@ -287,9 +289,14 @@ def transform(
     dump = DumpDir(settings.dump, subject.module) if settings.dump else None
     if dump:
         manager.observers.append(dump)
+    hz = tick_rate(subject.module, settings.sample_rate, settings.streaming.frame_shift)
     try:
         return manager.run(subject.module, list(passes))
+    except UnsupportedError as error:
+        error.hints = [in_time(hint, hz) for hint in error.hints]
+        raise
     finally:
+        context.remarks = [replace(r, message=in_time(r.message, hz)) for r in context.remarks]
         if dump:
             dump.finish(context)
 

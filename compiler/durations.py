@@ -50,6 +50,16 @@ def duration_text(n: int, hz: Fraction | None) -> str:
     return f"{float(ms):g}ms" if ms < 10000 else f"{float(ms / 1000):g}s"
 
 
+def in_time(text: str, hz: Fraction | None) -> str:
+    """A message of a pass, which counts input frames (ticks), with each such count in ms as well."""
+
+    def both(found: re.Match) -> str:
+        n = duration_text(int(found[1]), hz)
+        return found[0] if "frame" in n else f"{found[0]} ({n})"
+
+    return re.sub(r"\b(\d+) (?:input frames|ticks(?: of \w+)?)", both, text)
+
+
 def tick_rate(module: Module, sample_rate: int | None = None, frame_shift: str | None = None) -> Fraction | None:
     """Frames of the first streaming input a second, where that is known.
 

@@ -90,17 +90,19 @@ def passes() -> None:
 
 
 def ops() -> None:
-    """The table of `speechc ops`: signature, meaning, and which targets have it."""
+    """The table of `speechc ops`: signature, meaning, which targets have it, and whether it streams."""
     from ..ir import ops as _core  # noqa: F401
     from ..ir.registry import OPS
     from ..lowering.target import available, target
+    from ..passes.stream.rules import standing
 
     names = available()
     tables = {n: target(n).kinds for n in names}
-    table = Table("family", "op", *names, "what it computes", box=None, pad_edge=False)
+    table = Table("family", "op", *names, "streams", "what it computes", box=None, pad_edge=False)
     for kind, d in sorted(OPS.items(), key=lambda item: (item[1].family, item[0])):
+        streams = standing(kind, bool(d.operands or d.variadic))
         marks = ["yes" if kind in tables[n] else "-" for n in names]
-        table.add_row(d.family, escape(d.signature()), *marks, _first_line(d.doc))
+        table.add_row(d.family, escape(d.signature()), *marks, streams, _first_line(d.doc))
     out.print(table)
     out.print(f"{len(OPS)} ops")
 

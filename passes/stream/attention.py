@@ -56,6 +56,7 @@ def _banded(step: Step, op: Op, q: Stream, k: Stream, v: Stream, mask: Value | N
     frames = step.frames(q.time)
     delay = band.delay(frames, q.time.delay, late)
     past = band.past(frames, delay, late)
+    _note_uneven(step, op, band, delay - band.delay(frames * band.phases(frames), q.time.delay, late))
     q = step.delayed(q, delay)
     seen = _seen(step, op, k, v, late, past)
     window = Window(step, op, band, frames, delay, late, past, seen[0].type.shape[-2], q)
@@ -63,6 +64,15 @@ def _banded(step: Step, op: Op, q: Stream, k: Stream, v: Stream, mask: Value | N
     attrs = {**op.attrs, "causal": False}
     made = step.b.emit("attention", (q.value, *seen, _added(window, bias)), attrs)
     return step.stream(op.result, made)
+
+
+def _note_uneven(step: Step, op: Op, band: Band, later: int) -> None:
+    """Tell once that steps which are no whole attention chunks are late, and what would not be."""
+    rate = step.fact(op.operands[0]).time.rate
+    fits = f"--stream with a multiple of {(band.period / rate).numerator} input frames waits less"
+    if later > 0 and not any(message.endswith(fits) for message, _ in step.notes):
+        why = "steps that are no multiple of the attention chunk add latency in every layer of attention"
+        step.notes.append((f"{why}, {(later / rate).__ceil__()} input frames in this one: {fits}", op))
 
 
 def _added(window: Window, bias: Value | None) -> Value:

@@ -115,9 +115,9 @@ class Sizes:
             fits = self.chunk * frames.denominator
             raise UnsupportedError(
                 "SC200",
-                f"a step of {self.chunk} frames of the input holds {frames} frames of a stream of {size}",
+                f"a step of {self.chunk} input frames holds {frames} frames of a stream of {size}",
                 [str(op.loc)] if op else [],
-                [f"--stream with a multiple of {rate.denominator} input frames, for example {fits}"],
+                [f"--stream with a multiple of {rate.denominator} input frames, for example {fits} input frames"],
             )
         return int(frames)
 

@@ -30,6 +30,17 @@ def load() -> dict[str, Callable]:
     return RULES
 
 
+def standing(kind: str, operands: bool = True) -> str:
+    """What becomes of an op in a step: "yes"; "refused" with ways out; "-" where there is no rule.
+
+    Without operands it depends on lengths alone, and is computed for whatever stream needs it.
+    """
+    function = load().get(kind)
+    if function is None:
+        return "-" if operands else "yes"
+    return "refused" if function.__module__.endswith(".refused") else "yes"
+
+
 def first_stream(step, op: Op):
     """The fact of the first operand, which the walk has made sure is a stream (or scores)."""
     return step.fact(op.operands[0])

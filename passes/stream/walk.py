@@ -43,7 +43,9 @@ def the_clock(graph: Graph) -> str:
     found = {name for v in graph.inputs for d in v.type.shape if d.time is not None for name in symbols(d.size)}
     found -= {"batch"}
     if len(found) != 1:
-        what = f"lengths {', '.join(sorted(found))}" if found else "no input with time"
+        fixed = any(d.time is not None for v in graph.inputs for d in v.type.shape)
+        none = "inputs of fixed size (is it a step already?)" if fixed else "no input with time"
+        what = f"lengths {', '.join(sorted(found))}" if found else none
         raise UnsupportedError("SC201", f"a step follows one length; this graph has {what}",
                                hints=["--time-axis name=1 says which dimension is time"])  # fmt: skip
     return found.pop()

@@ -17,6 +17,8 @@ from .facts import Pads, Stream, refuse
 from .rules import rule
 from .step import Step, static_pads
 
+CHUNKED = "conv-context"  # the pass that makes convolutions see chunks alone
+
 
 @dataclass(frozen=True)
 class Window:
@@ -49,8 +51,9 @@ def past_of(w: Window, pads: Pads, delay: int) -> int:
 def uneven(step: Step, op: Op, time: Time, every: int) -> UnsupportedError:
     """The error where a step holds no whole number of windows, `every` frames apart."""
     fits = (Fraction(every) / time.rate).numerator
-    return refuse("SC200", f"a step of {step.frames(time)} frames is no multiple of {every}", op,
-                  f"--stream with a multiple of {fits} input frames")  # fmt: skip
+    held = f"a step of {step.sizes.chunk} input frames holds {step.frames(time)} frames of it, no multiple of {every}"
+    by_chunk = ["--conv chunk:DUR with a chunk that divides the step"] if CHUNKED in op.loc.passes else []
+    return refuse("SC200", held, op, f"--stream with a multiple of {fits} input frames", *by_chunk)
 
 
 def windowed(step: Step, x: Stream, w: Window, pads: Pads) -> Value:
