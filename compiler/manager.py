@@ -85,14 +85,14 @@ class Manager:
         return steps
 
 
-def compare(before: Module, after: Module, feeds: Mapping[str, np.ndarray], p: Pass) -> Difference:
+def compare(before: Module, after: Module, feeds: Mapping[str, np.ndarray], p: Pass | None = None) -> Difference:
     """Outputs of two versions of the first graph, in float64; a step graph, which takes chunks, on random ones.
 
     Where a pass is lossy, integers that only number a choice (of the likeliest class) are no measure of the loss.
     """
     graph = next(iter(before.graphs.values()))
     calls = step_feeds(graph, STEPS) or [feeds]
-    if isinstance(p.equal, Lossy):
+    if p is not None and isinstance(p.equal, Lossy):
         before = measured(before)
     return difference(evaluate64(kept(after, before), *calls), evaluate64(before, *calls))
 
