@@ -106,6 +106,16 @@ def test_numeric_verification_and_bisection(more, model, tmp_path):
         assert found == 0 and (mode != ["--bisect"] or "keeps what it declares" in out), err
 
 
+@pytest.mark.parametrize(("target", "precision"), [("tflite", "int8"), ("onnx", "float16")])
+def test_a_choice_that_flips_is_no_loss(target, precision, model, tmp_path):
+    """Lossy passes may turn a frame's class; only the scores measure what they cost."""
+    samples = [{"x": np.random.default_rng(i).standard_normal((1, 3, 400)).astype(np.float32)} for i in range(2)]
+    settings = driver.Settings(target, precision, samples, tmp_path, ctc=BLANK, min_snr=10.0, verify_each="numeric")
+    report = driver.build(driver.read_subject(model), settings)
+    lossy = [s.difference for s in report.steps if s.difference and s.difference.error > 1e-4]
+    assert lossy and all(d.snr > 20 for d in lossy)
+
+
 def command(*arguments, cwd):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
