@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from speechc.ir.errors import UnsupportedError
 from speechc.ir.expr import symbol
 from speechc.ir.graph import Builder, Graph, Loc, Module
 from speechc.ir.types import Tensor, time_input
@@ -112,3 +113,14 @@ def test_joins_hold_the_difference(late):
         return b.add(x, b.conv(x, weight(b, 3, 3, 5), None, pad=((2, 2),)))
 
     assert frames(step_of(build, 4)) == 4 + 2
+
+
+def test_scores_are_no_output():
+    """A model that returns its attention weights: the error names the output, not the attention."""
+
+    def build(b, x):
+        y = b.transpose(x, perm=(0, 2, 1))
+        return b.matmul(y, x)
+
+    with pytest.raises(UnsupportedError, match=r"output y holds f32\[1, T@audio, T@audio\]"):
+        step_of(build, 4)

@@ -130,6 +130,10 @@ def _outputs(step: Step) -> None:
             plain = step.plain(fact)
             graph.output(plain.value, name)
             late.append((name, plain))
+        elif isinstance(fact, Score):
+            hint = "leave attention weights out of the outputs"
+            raise UnsupportedError("SC204", f"output {name} holds {v.type}: all frames beside all frames",
+                                   [str(step.b.loc)], [hint])  # fmt: skip
         else:
             raise UnsupportedError(
                 "SC206", f"output {name} depends on the length of the utterance alone", [str(step.b.loc)]
