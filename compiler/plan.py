@@ -25,6 +25,8 @@ OPTIMIZE = (
     "cse",
     "dce",
 )
+# The few rows of a step do not fill a product: queries, keys and values are one. Scales are found for each alone.
+STEP = {"float32": ("merge-linear{of=''}",)}
 AFTER_STREAMING = ("simplify", "fold", "cse", "dce")
 
 
@@ -50,7 +52,7 @@ def plan(
     compress = (*target.compress(precision, calibrated), *(["integer-ports"] if integer_ports else []))
     streaming: tuple[str, ...] = ()
     if step is not None:
-        compress, streaming = fixed_scales(compress, note), (step, *AFTER_STREAMING)
+        compress, streaming = (*STEP.get(precision, ()), *fixed_scales(compress, note)), (step, *AFTER_STREAMING)
         if make(step).batch > 1:
             rewrites = ("free-batch{must=True}", *rewrites)
     texts = (*ports, *NORMALIZE, *rewrites, *OPTIMIZE, *compress, *streaming, *target.legalize_for(precision))
