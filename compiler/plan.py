@@ -9,7 +9,7 @@ from ..lowering.target import Target
 from ..passes.base import Pass, make
 from .streaming import fixed_scales
 
-NORMALIZE = ("simplify", "fold-pad", "fold", "cse", "dce")
+NORMALIZE = ("simplify", "fold-pad", "fold-crop", "fold-pad", "fold", "cse", "dce")
 OPTIMIZE = (
     "recognise",
     "recognise-attention",

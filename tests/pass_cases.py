@@ -135,6 +135,13 @@ def pad_window(d, x):
 
 
 @idiom
+def crop_window(d, x):
+    x = d.first(x)
+    y = d.b.pad(x, pads=((0, 0), (0, 0), (1, 2))) if d.flag() else d.conv(x, 3)
+    return d.b.slice(y, axis=2, start=d.int(0, 1), stop=y.type.sizes[2] - 1)
+
+
+@idiom
 def conv_norm(d, x):
     y = d.conv(d.first(x), **d.carry())
     return d.norm(y, 1, **d.carry())
@@ -369,9 +376,8 @@ def constants(d, x):
 # -- quantized forms -----------------------------------------------------------------------------------------------
 @idiom
 def quantized(d, x):
-    b = d.b
+    b, n = d.b, x.type.sizes[2]
     real = lambda v: b.dequantize(b.quantize(v, **GRID))
-    n = x.type.sizes[2]
     forms = (
         lambda v: b.linear(v, b.dequantize(per_channel(d, (6, n), 0)), d.maybe(lambda: d.vector(6)), **d.carry("out")),
         lambda v: b.add(v, real(b.tanh(v)), **d.carry("out", "dynamic")),
