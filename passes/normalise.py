@@ -29,12 +29,16 @@ class Normalise(Pass):
 
     A running variance of frames with means m[s] and variances v[s] (over other axes than time; else 0) is
     1/t Σ v[s] + s / max(s - 1, 1) (m[s] - M[s])², where M[s] is the running mean: no term is negative and nothing
-    cancels (Welford 1962). One of a window is the window's mean of v[s] + m[s]², less its squared mean: it loses digits
-    where the mean is much larger than the deviation. Neither goes below 1e-10; a divisor n - 1 not below 1.
+    cancels (Welford 1962). One of a window is the mean over it of v[s] + (m[s] - M[s])², where M[s] is the mean of the
+    window that ends at s: each frame's deviation is from the mean that its own output has, so the result differs from
+    the variance of the window's frames about their common mean, E[m²] - E[m]², which cancels in float32 where the mean
+    is larger than the deviation. An output then depends on the last 2 `frames` - 1. Neither goes below 1e-10; a
+    divisor n - 1 not below 1.
 
     `outputs`: an output without time that depends on a statistic becomes one result a frame; without it that
-    statistic is left alone. So is one from which something other than frame-wise ops is computed. Attention is not
-    touched. Raises `UnsupportedError` SC212 for "fixed" without samples.
+    statistic is left alone. So is one from which something other than frame-wise ops is computed, and with "fixed" one
+    that reaches an output without meeting the stream again: that output would be a constant. Attention is not touched.
+    Raises `UnsupportedError` SC212 for "fixed" without samples.
     """
 
     name, stage, equal = "normalise", "streaming", MEASURED
@@ -63,7 +67,12 @@ class Normalise(Pass):
     # -- fixed -----------------------------------------------------------------------------------------------------
     def _fix(self, graph: Graph, found: list[Op], context: Context) -> None:
         values = [_per_frame(op).result for op in found]
+        kept = _answers(graph, [v for v in values if v.type.static])
         for op, v in zip(found, values):
+            if id(v) in kept:
+                why = "an output follows from it alone and would be a constant"
+                context.remark("missed", self.name, f"{op.kind} over time stays: {why}", op)
+                continue
             if not context.samples:
                 raise UnsupportedError(
                     "SC212",
@@ -73,7 +82,7 @@ class Normalise(Pass):
                 )
             if not v.type.static:
                 context.remark("missed", self.name, f"{op.kind} over time has other dimensions that vary: {v}", op)
-        values = list({id(v): v for v in values if v.type.static}.values())
+        values = list({id(v): v for v in values if v.type.static and id(v) not in kept}.values())
         totals = [np.zeros(v.type.sizes, np.float64) for v in values]
         copy = returning(graph, values) if values else None
         for feeds in context.samples if values else ():
@@ -144,12 +153,14 @@ class Normalise(Pass):
             total = g.cumsum(x, axis=at)
             return total if kind == "sum" else g.div(total, self._counts(g, op, x, at))
         window = self._window(op, x, at)
-        if kind == "sum":
-            total = _pooled(g, "avg_pool", x, at, window, count_pad=True)
-            return g.mul(total, g.const(window, x.type.dtype))
         if kind == "max":
             return _pooled(g, "max_pool", x, at, window, dilation=(1,))
-        return _pooled(g, "avg_pool", x, at, window, count_pad=False)
+        total = _pooled(g, "avg_pool", x, at, window, count_pad=True)
+        total = g.mul(total, g.const(window, x.type.dtype))
+        if kind == "sum":
+            return total
+        count = self._counts(g, op, x, at)  # the first frame is its own mean, exactly: it is divided by almost 0
+        return g.where(g.less(count, g.const(2.0, x.type.dtype)), x, g.div(total, count))
 
     def _variance(self, g: Builder, op: Op, x: Value, axes, at: int) -> Value:
         """What `op` is of the squared deviations of x from its mean: their mean, or (count times that) their sum."""
@@ -158,16 +169,12 @@ class Normalise(Pass):
         if len(axes) > 1:
             off = g.sub(x, own)
             inner = _within(g, "mean", g.mul(off, off), axes, at)
-        mean = self._running(g, op, "mean", own, at)
+        off = g.sub(own, self._running(g, op, "mean", own, at))
+        part = g.mul(off, off)
         if self.mode == "cumulative":
             count, one = self._counts(g, op, own, at), g.const(1.0, x.type.dtype)
-            off = g.sub(own, mean)
-            part = g.mul(g.mul(off, off), g.div(count, g.maximum(g.sub(count, one), one)))
-            variance = self._running(g, op, "mean", part if inner is None else g.add(part, inner), at)
-        else:
-            square = g.mul(own, own)
-            raw = self._running(g, op, "mean", square if inner is None else g.add(square, inner), at)
-            variance = g.sub(raw, g.mul(mean, mean))
+            part = g.mul(part, g.div(count, g.maximum(g.sub(count, one), one)))
+        variance = self._running(g, op, "mean", part if inner is None else g.add(part, inner), at)
         variance = g.maximum(variance, g.const(LEAST, x.type.dtype))
         if op.kind == "mean":
             return variance
@@ -190,19 +197,22 @@ def _within(g: Builder, kind: str, x: Value, axes, at: int) -> Value:
 
 
 def _pooled(g: Builder, kind: str, x: Value, at: int, window: int, **more) -> Value:
-    """A pool over the last `window` frames of any tensor."""
+    """A pool over the last `window` frames of any tensor, channels first: not every target has the other layout."""
     attrs = {"kernel": (window,), "stride": (1,), "pad": ((window - 1, 0),), **more}
     rank, sizes = x.type.rank, x.type.sizes
-    if rank == 3 and at > 0:
-        return g.emit(kind, (x,), {**attrs, "channel_last": at == 1})
+    if rank == 3 and at == 2:
+        return g.emit(kind, (x,), attrs)
     order = [i for i in range(rank) if i != at]
+    back = tuple((*order, at).index(i) for i in range(rank))
     last = g.transpose(x, perm=(*order, at))
+    if rank == 3 and at == 1:
+        return g.transpose(g.emit(kind, (last,), attrs), perm=back)
     first, rest = sizes[order[0]] if order else 1, 1
     for i in order[1:]:
         rest = rest * sizes[i]
     y = g.emit(kind, (g.reshape(last, shape=(first, rest, sizes[at])),), attrs)
     y = g.reshape(y, shape=(*(sizes[i] for i in order), sizes[at]))
-    return g.transpose(y, perm=tuple((*order, at).index(i) for i in range(rank)))
+    return g.transpose(y, perm=back)
 
 
 def _deviation(op: Op) -> Value | None:
@@ -234,6 +244,23 @@ def _per_frame(op: Op) -> Op:
         return op
     by = readers[0].operands[1]
     return readers[0] if readers[0].operands[0] is op.result and _of_length(by) else op
+
+
+def _answers(graph: Graph, statistics: list[Value]) -> set[int]:
+    """Those (by id) that reach an output through ops that see no frames, were all of them constants."""
+    fixed = {id(v) for v in statistics}
+    live = {id(v) for v in graph.inputs if any(d.time is not None for d in v.type.shape)}
+    sources: dict[int, set[int]] = {i: {i} for i in fixed}
+    for op in graph.ops:
+        read = [id(v) for v in op.operands if v is not None]
+        if any(i in live for i in read):
+            live.update(id(r) for r in op.results if id(r) not in fixed)
+            continue
+        from_all = set().union(*(sources.get(i, ()) for i in read))
+        for r in op.results:
+            if id(r) not in fixed:
+                sources[id(r)] = from_all
+    return set().union(*(sources.get(id(v), ()) for v in graph.outputs))
 
 
 def _of_length(v: Value) -> bool:

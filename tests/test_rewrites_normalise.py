@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from rewriting import LENGTHS, assert_close, assert_streams, built, feeds_of, rewritten, support
 from speechc.compiler.manager import evaluate64
+from speechc.compiler.plan import NORMALIZE, OPTIMIZE
+from speechc.compiler.step_runner import run_stream
 from speechc.ir.errors import UnsupportedError, UsageError
 from speechc.ir.interpreter import run
 
@@ -47,20 +49,36 @@ def excitation(kind, conv=False, keepdims=False):
 
 
 def excited(statistic):
-    def gated(x):
-        x = x[0]
+    def gated(x, window):
+        x = seen_by(x, window)[0]
         return (x[:, -1] / (1 + np.exp(-(W.astype(np.float64) @ statistic(x)))))[None]
 
     return gated
 
 
+def seen_by(x, window):
+    return x if window is None else x[..., -window:]
+
+
+def variance_of(x, window):
+    """The variance over the axes from 2 on, time last: of all, or the window's mean of a frame's deviation, squared,
+    from the mean of the window that ends there."""
+    if window is None:
+        return x.var(tuple(range(2, x.ndim)))
+    others = tuple(range(2, x.ndim - 1))
+    own, inner = (x.mean(others), x.var(others)) if others else (x, 0.0)
+    means = np.stack([own[..., max(0, t + 1 - window) : t + 1].mean(-1) for t in range(x.shape[-1])], -1)
+    return ((own - means) ** 2 + inner)[..., -window:].mean(-1)
+
+
 def standardised(unbiased=False, eps=1e-3):
-    def last(x):
-        deviation = np.sqrt(np.maximum(x.var(-1), 1e-10))
+    def last(x, window):
+        seen = seen_by(x, window)
+        lead = (1,) * (3 - x.ndim)
+        variance = np.maximum(variance_of(x.reshape(*lead, *x.shape), window).reshape(x.shape[:-1]), 1e-10)
         if unbiased:
-            n = x.shape[-1]
-            deviation = np.sqrt(np.maximum(x.var(-1), 1e-10) * n / max(n - 1, 1))
-        return (x[..., -1] - x.mean(-1)) / (deviation + eps)
+            variance = variance * seen.shape[-1] / max(seen.shape[-1] - 1, 1)
+        return (x[..., -1] - seen.mean(-1)) / (np.sqrt(variance) + eps)
 
     return last
 
@@ -68,11 +86,11 @@ def standardised(unbiased=False, eps=1e-3):
 def grouped(groups):
     """The last frame of group norm over [1, 4, *S, T]."""
 
-    def last(x):
+    def last(x, window):
         parts = x.reshape(1, groups, -1, x.shape[-1])
-        mean = parts.mean((2, 3), keepdims=True)
-        deviation = np.sqrt(np.maximum(parts.var((2, 3), keepdims=True), 1e-10) + 1e-5)
-        y = ((parts - mean) / deviation).reshape(x.shape)[..., -1]
+        mean = seen_by(parts, window).mean((2, 3))
+        deviation = np.sqrt(np.maximum(variance_of(parts, window), 1e-10) + 1e-5)
+        y = ((parts[..., -1] - mean[..., None]) / deviation[..., None]).reshape(x.shape[:-1])
         scale = (1 + np.arange(4)).reshape(1, 4, *[1] * (y.ndim - 2))
         return y * scale + 0.5
 
@@ -89,10 +107,18 @@ def concatenated(b, x):
     return b.concat(x, mean, axis=1)
 
 
+def beside(x, window):
+    return np.concatenate([x[..., -1], seen_by(x, window).mean(-1)], 1)
+
+
 def louder(b, x):
     """Whisper's floor: eight below the loudest, here 0.8."""
     top = b.max(x, axes=(0, 1, 2), keepdims=False)
     return b.maximum(x, b.sub(top, b.const(0.8, "f32")))
+
+
+def floored(x, window):
+    return np.maximum(x[..., -1], seen_by(x, window).max() - np.float64(np.float32(0.8)))
 
 
 # name: (shape, axis of time, how it is built, its last frame from all frames that it may see, time last)
@@ -111,8 +137,8 @@ CASES = {
     "excitation, conv": ((1, 4, "T"), 2, excitation("max", conv=True), excited(lambda x: x.max(-1))),
     "excitation, sum": ((1, 4, "T"), 2, excitation("sum"), excited(lambda x: x.sum(-1))),
     "excitation, min": ((1, 4, "T"), 2, excitation("min"), excited(lambda x: x.min(-1))),
-    "mean beside": ((1, 4, "T"), 2, concatenated, lambda x: np.concatenate([x[..., -1], x.mean(-1)], 1)),
-    "floor": ((1, 4, "T"), 2, louder, lambda x: np.maximum(x[..., -1], x.max() - np.float64(np.float32(0.8)))),
+    "mean beside": ((1, 4, "T"), 2, concatenated, beside),
+    "floor": ((1, 4, "T"), 2, louder, floored),
 }
 
 
@@ -126,8 +152,8 @@ def test_statistics_run(name, mode):
     for length in LENGTHS:
         feeds = feeds_of(module, length)
         x = np.moveaxis(feeds["x"].astype(np.float64), axis, -1)
-        seen = [x[..., (0 if mode == "cumulative" else max(0, t + 1 - WINDOW)) : t + 1] for t in range(length)]
-        want = np.stack([last(s) for s in seen], axis)
+        window = None if mode == "cumulative" else WINDOW
+        want = np.stack([last(x[..., : t + 1], window) for t in range(length)], axis)
         got = evaluate64(after, feeds)[0]
         assert_close(got, want, 1e-7)  # the literals 0.001 and 1e-10 are stored in float32
         if mode == "cumulative" and length > 1:
@@ -152,7 +178,10 @@ def test_statistics_see_no_future(name, mode):
     back = np.subtract.outer(np.arange(12), np.arange(12))
     assert whole.all()
     assert not sees[back < 0].any()
-    assert (mode == "cumulative") == sees[back >= WINDOW].any() and sees[(back > 0) & (back < WINDOW)].all()
+    assert sees[(back > 0) & (back < WINDOW)].all()
+    # The means that a windowed variance is about have windows of their own.
+    reach = WINDOW if name == "excitation" else 2 * WINDOW - 1
+    assert (mode == "cumulative") == sees[back >= reach].any()
 
 
 def test_a_running_variance_loses_no_digits():
@@ -162,6 +191,61 @@ def test_a_running_variance_loses_no_digits():
     x = (1e4 + np.random.default_rng(0).standard_normal((1, 4, 500))).astype(np.float32)
     got, want = run(after.main, {"x": x})[0], evaluate64(after, {"x": x})[0]
     assert np.abs(got - want)[..., 50:].max() < 0.05
+
+
+def far(module, length=200):
+    """Inputs whose mean is larger than their deviation, as log mel energies are."""
+    return {"x": (10 + 3 * feeds_of(module, length)["x"]).astype(np.float32)}
+
+
+@pytest.mark.parametrize("mode", ["normalise", "normalise{mode='window', frames=30}"])
+@pytest.mark.parametrize("name", ["cmvn", "cmvn, unbiased", "cmvn, time in the middle", "instance norm", "group norm"])
+def test_float32_steps_give_the_whole(name, mode):
+    shape, _, build, _ = CASES[name]
+    whole, _ = rewritten(built(shape, build), *NORMALIZE, mode, *OPTIMIZE)
+    step, _ = rewritten(whole, "streaming{chunk=8}")
+    feeds = far(whole)
+    got, want = run_stream(step.main, feeds)[0], run(whole.main, feeds)[0]
+    assert np.abs(got - want).max() <= 1e-4  # the bound that a compilation holds steps to
+    assert np.abs(want - evaluate64(whole, feeds)[0]).max() <= 1e-3  # float32 of values of 10, over small deviations
+
+
+POOLS = {
+    "cmvn": cmvn(1, unbiased=True, eps=0.0),
+    "mean": lambda b, x: b.sub(x, b.mean(x, axes=(1,), keepdims=True)),
+    "max": lambda b, x: b.sub(x, b.max(x, axes=(1,), keepdims=True)),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_windows_slide_channels_first(name):
+    """The layout that every target has, or makes its own of."""
+    after, _ = rewritten(built((1, "T", 8), POOLS[name]), MODES["window"])
+    pools = [op for op in after.main.ops if op.kind in ("avg_pool", "max_pool")]
+    assert pools and not any(op.attrs["channel_last"] for op in pools)
+
+
+@pytest.mark.parametrize("target", ["onnx", "tflite"])
+@pytest.mark.parametrize("name", ["cmvn", "mean", "max"])
+def test_windows_compile(name, target, tmp_path):
+    """Files that stream a window of the utterance's statistics give what the whole gives."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip({"onnx": "onnxruntime", "tflite": "ai_edge_litert"}[target])
+    import speechc
+
+    ways = {
+        "cmvn": lambda x: (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True),
+        "mean": lambda x: x - x.mean(1, keepdim=True),
+        "max": lambda x: x - x.amax(1, keepdim=True),
+    }
+
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            return ways[name](x)
+
+    x = torch.from_numpy(10 + 3 * np.random.default_rng(0).standard_normal((1, 200, 8)).astype(np.float32))
+    said = {"stream": "80ms", "frame_shift": "10ms", "normalise": "window:3s", "output": tmp_path / f"net.{target}"}
+    speechc.compile(Net().eval(), {"x": x}, target=target, **said)  # raises SC505 above 1e-4, SC300, SC501
 
 
 @pytest.mark.parametrize("name", ["cmvn", "cmvn, unbiased", "group norm", "excitation"])
@@ -195,6 +279,43 @@ def test_fixed_wants_samples():
     assert "net.layer" in str(error.value) and "--calibrate" in str(error.value)
     with pytest.raises(UsageError, match="SC020"):
         rewritten(built((1, 4, "T"), cmvn(2)), "normalise{mode='always'}")
+
+
+ANSWERS = {
+    "mean": lambda b, x: b.linear(b.mean(x, axes=(2,)), b.weight("w", W)),
+    "max": lambda b, x: b.linear(b.max(x, axes=(2,)), b.weight("w", W)),
+    "repeated": lambda b, x: b.expand(b.mean(x, axes=(2,), keepdims=True), shape=x.type.sizes),
+    "mean and variance": lambda b, x: b.concat(
+        b.mean(x, axes=(2,), keepdims=True),
+        b.mean(b.pow(b.sub(x, b.mean(x, axes=(2,), keepdims=True)), b.const(2.0, "f32")), axes=(2,), keepdims=True),
+        axis=1,
+    ),
+}
+
+
+@pytest.mark.parametrize("outputs", [False, True])
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_is_not_fixed(name, outputs):
+    """An output that follows from a constant alone would say nothing of the input: streaming refuses the statistic."""
+    module = built((1, 4, "T"), ANSWERS[name])
+    samples = [feeds_of(module, n, seed=n) for n in (9, 20)]
+    after, remarks = rewritten(module, f"normalise{{mode='fixed', outputs={outputs}}}", samples=samples)
+    missed = [r for r in remarks if r.kind == "missed"]
+    assert missed and all("would be a constant" in r.message for r in missed)
+    feeds = [feeds_of(module, 9, seed=n) for n in (1, 2)]
+    one, two = (evaluate64(after, f)[0] for f in feeds)
+    assert np.abs(one - two).max() > 0.01
+    with pytest.raises(UnsupportedError, match="SC203"):
+        rewritten(after, "streaming{chunk=4}")
+
+
+def test_what_meets_the_stream_is_fixed_before_an_answer():
+    """The statistics of the norm become constants, the pool over its result stays."""
+    module = built((1, 4, "T"), lambda b, x: b.mean(b.tanh(cmvn(2)(b, x)), axes=(2,)))
+    samples = [feeds_of(module, 9)]
+    after, remarks = rewritten(module, "normalise{mode='fixed'}", samples=samples)
+    assert {r.kind for r in remarks} == {"applied", "missed"}
+    assert [op.kind for op in after.main.ops if op.kind in ("mean", "tanh")] == ["tanh", "mean"]
 
 
 STUCK = {
