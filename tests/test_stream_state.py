@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from speechc.compiler.step_runner import run_stream
 from speechc.ir.errors import UnsupportedError
 from speechc.ir.expr import symbol
 from speechc.ir.graph import Builder, Graph, Loc, Module
+from speechc.ir.interpreter import run
+from speechc.ir.text import clone
 from speechc.ir.types import Tensor, time_input
 from speechc.passes.base import Context, make
 
@@ -124,3 +127,76 @@ def test_scores_are_no_output():
 
     with pytest.raises(UnsupportedError, match=r"output y holds f32\[1, T@audio, T@audio\]"):
         step_of(build, 4)
+
+
+def shifted(b, x):
+    """x, one frame late, as token-shift models write it: a zero in front of all but the last frame."""
+    zero = b.weight("zero", np.zeros((1, 3, 1), np.float32))
+    return b.concat(zero, b.slice(x, axis=2, start=0, stop=T - 1), axis=2)
+
+
+def chomped(b, x):
+    """A causal convolution as Bai et al. (2018) write it: padded on both sides, the future cut off behind."""
+    y = b.conv(x, weight(b, 4, 3, 5), None, pad=((4, 4),))
+    return b.slice(y, axis=2, start=0, stop=T)
+
+
+@pytest.mark.parametrize("build", [shifted, chomped, lambda b, x: b.sub(x, shifted(b, x))])
+def test_shifts_and_crops_have_no_clock(build):
+    module = Module()
+    graph = module.graph("main")
+    x = graph.input("x", Tensor("f32", [1, 3, time_input(T, "audio")]))
+    graph.output(build(Builder(graph, Loc("m")), x), "y")
+    whole = clone(module).main
+    for name in ("fold-crop", "streaming{chunk=4}"):
+        make(name).run(graph, Context())
+    assert [v.name for v in graph.inputs] == ["x"] and graph.outputs[0].type.shape[2].time.delay == 0
+    for n in (1, 3, 4, 11):
+        feeds = {"x": RNG.standard_normal((1, 3, n)).astype(np.float32)}
+        np.testing.assert_allclose(run_stream(graph, feeds)[0], run(whole, feeds)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(("front", "behind", "delay"), [(3, 1, 1), (1, 3, 0), (2, 2, 0), (0, 4, 0)])
+def test_pads_and_crops_wait_no_longer_than_they_must(front, behind, delay):
+    """pad(x, 2, 2) without its first and last frames is x, shifted: the least delay is that of the shift."""
+
+    def build(b, x):
+        return b.slice(b.pad(x, pads=((0, 0), (0, 0), (2, 2))), axis=2, start=front, stop=T + 4 - behind)
+
+    module = Module()
+    graph = module.graph("main")
+    x = graph.input("x", Tensor("f32", [1, 3, time_input(T, "audio")]))
+    graph.output(build(Builder(graph, Loc("m")), x), "y")
+    for name in ("fold-crop", "streaming{chunk=4}"):
+        make(name).run(graph, Context())
+    assert graph.outputs[0].type.shape[2].time.delay == delay
+
+
+def test_an_inverse_stft_streams():
+    """Frames laid over one another, divided by their envelope, which depends on where the stream ends."""
+    module = Module()
+    graph = module.graph("main")
+    audio = graph.input("x", Tensor("f32", [1, time_input(T, "audio")]))
+    b = Builder(graph, Loc("m"))
+    window = b.weight("window", np.hanning(18)[1:-1].astype(np.float32))
+    count = (T - 16) // 4 + 1
+    frames = b.mul(b.frame(audio, size=16, hop=4), window)
+    envelope = b.overlap_add(b.expand(b.mul(window, window), shape=(1, count, 16)), hop=4)
+    graph.output(b.div(b.overlap_add(b.mul(frames, window), hop=4), envelope), "y")
+    whole = clone(module).main
+    make("streaming{chunk=8}").run(graph, Context())
+    for n in (16, 23, 40, 61):
+        feeds = {"x": RNG.standard_normal((1, n)).astype(np.float32)}
+        np.testing.assert_allclose(run_stream(graph, feeds)[0], run(whole, feeds)[0], atol=1e-5)
+
+
+def test_a_step_that_fits_nothing_is_told_what_fits_all():
+    """Strides of 2 and 3: 6 frames, not 2 and then 3."""
+
+    def build(b, x):
+        x = b.conv(x, weight(b, 3, 3, 2), None, stride=(2,))
+        return b.conv(x, weight(b, 3, 3, 3), None, stride=(3,))
+
+    with pytest.raises(UnsupportedError) as caught:
+        step_of(build, 5)
+    assert caught.value.code == "SC200" and "multiple of 6 input frames" in caught.value.hints[0]

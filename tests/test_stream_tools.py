@@ -71,7 +71,7 @@ def test_dumps_show_delays(folder):
 def test_a_step_is_no_model_to_stream(folder):
     command("opt", "late.sir", "-p", STEP, "-q", "-o", "step.sir", cwd=folder)
     status, _, err = command("opt", "step.sir", "-p", STEP, cwd=folder)
-    assert status == 4 and "SC201" in err and "is it a step already?" in err
+    assert status == 4 and "SC215" in err and "its calls are steps already" in err
 
 
 def test_which_ops_stream(folder):

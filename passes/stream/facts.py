@@ -14,13 +14,19 @@ from ...ir.types import Dim, Tensor, Time
 class Pads:
     """Frames that a stream is still to be padded with, in front and behind: the window op that reads it adds them.
 
-    `mode` is constant (with `fill`), reflect or edge. `behind` may depend on the length (padding to whole chunks).
+    `mode` is constant (with `fill`), reflect or edge. `behind` may depend on the length (padding to whole chunks), or
+    be negative: frames that are cut off at the end, of a stream that is shifted by as many in front.
     """
 
     front: int
     behind: Size
     mode: str = "constant"
     fill: float = 0.0
+
+    @property
+    def adds_behind(self) -> bool:
+        """Whether there is padding behind the last frame."""
+        return not isinstance(self.behind, int) or self.behind > 0
 
 
 @dataclass(frozen=True)

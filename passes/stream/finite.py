@@ -26,7 +26,8 @@ def watched(graph: Graph) -> set[int]:
     """The values that some attention is computed from."""
     found: set[int] = set()
     for op in reversed(list(graph.ops)):
-        if op.kind == "attention" or any(id(r) in found for r in op.results):
+        over_time = op.kind == "attention" and any(d.time is not None for d in op.operands[1].type.shape)
+        if over_time or any(id(r) in found for r in op.results):
             found.update(id(v) for v in op.operands if v is not None)
     return found
 

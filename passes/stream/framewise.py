@@ -18,6 +18,7 @@ POINTWISE = [name for name, kept in OPS.items() if kept.family == "pointwise"]
 UNARY = {name for name in POINTWISE if len(OPS[name].operands) == 1 and name != "cast"}
 STORED = frozenset(("cast", "quantize", "dequantize"))  # the same number, stored in another way
 MEASURED = "  (changes the output; its loss is measured and printed)"
+BEHIND = "no rewrite makes it stream: return the frames, and do it behind the file"
 ATTENTION = "--attention chunk:640ms,left=2560ms" + MEASURED
 NORMALISE = "--normalise cumulative, or fixed with --calibrate DIR" + MEASURED
 
@@ -98,7 +99,7 @@ def _(step: Step, op: Op) -> Stream:
 def _(step: Step, op: Op) -> Stream:
     x = op.operands[0]
     if time_of(step, x) == normal_axis(op.attrs["axis"], x.type.rank):
-        raise refuse("SC204", "it reduces over time, with unbounded right context", op, ATTENTION)
+        raise refuse("SC204", "it weighs the frames of the whole utterance", op, BEHIND)
     return framewise(step, op)
 
 
@@ -113,7 +114,7 @@ def _(step: Step, op: Op) -> Stream:
 def _(step: Step, op: Op) -> Stream:
     x = op.operands[0]
     if time_of(step, x) == normal_axis(op.attrs["axis"], x.type.rank):
-        raise refuse("SC203", "it looks for the largest of the whole utterance", op)
+        raise refuse("SC203", "it looks for the largest of the whole utterance", op, BEHIND)
     return framewise(step, op)
 
 
@@ -121,8 +122,7 @@ def _(step: Step, op: Op) -> Stream:
 def _(step: Step, op: Op) -> Stream:
     a, b = op.operands
     if time_of(step, a) == a.type.rank - 1 or time_of(step, b) == b.type.rank - 2:
-        raise refuse("SC204", "it sums over time, with unbounded context", op, ATTENTION,
-                     why="attention streams where it is recognised as softmax(q·kᵀ·scale + mask)·v")  # fmt: skip
+        raise refuse("SC204", "it sums over the frames of the whole utterance", op, BEHIND)
     return framewise(step, op)
 
 
@@ -130,7 +130,7 @@ def _(step: Step, op: Op) -> Stream:
 def _(step: Step, op: Op) -> Stream:
     x, index = map(step.fact, op.operands)
     if isinstance(x, Stream) and (x.axis == op.attrs["axis"] or not isinstance(index, Const)):
-        raise refuse("SC206", "it picks frames that the utterance decides on", op)
+        raise refuse("SC206", "it picks frames that the utterance decides on", op, BEHIND)
     if isinstance(x, Coord):
         raise refuse("SC202", "it looks up a table that depends on the length", op)
     return framewise(step, op)
@@ -139,7 +139,7 @@ def _(step: Step, op: Op) -> Stream:
 @rule("gather_elements")
 def _(step: Step, op: Op) -> Stream:
     if op.attrs["axis"] in {time_of(step, v) for v in op.operands}:
-        raise refuse("SC206", "it picks frames that the utterance decides on", op)
+        raise refuse("SC206", "it picks frames that the utterance decides on", op, BEHIND)
     return framewise(step, op)
 
 

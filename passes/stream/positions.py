@@ -9,12 +9,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...ir.expr import Size, same, slope, substitute, symbols
+from ...ir.expr import Size, evaluate, same, slope, substitute, symbols
 from ...ir.graph import Op, Value
 from ...ir.types import Dim, Time
 from .band import ticks_for
-from .facts import Const, Coord, growing, refuse
+from .facts import Const, Coord, Stream, growing, refuse
 from .probe import Probe
+from .rules import load
 from .step import Step
 
 LENGTHS = (9, 160, 5120)  # frames at which positions are run to see what they count
@@ -118,6 +119,8 @@ class _Maker:
             raise refuse("SC206", f"its value depends on the length {op.attrs['of']} of the utterance", op)
         if op.kind == "slice" and self.times(v) == [op.attrs["axis"]]:
             return self._slice(op, shift)
+        if op.kind == "overlap_add" and self.times(op.result) == [op.result.type.rank - 1]:
+            return self._overlapped(op, shift)
         if op.kind in ("pad", "concat", "flip", "cumsum", "cummax", "conv", "reshape") and not self._framewise(op):
             return self._counted(v, shift)
         operands = [None if o is None else self.make(o, shift) for o in op.operands]
@@ -126,6 +129,23 @@ class _Maker:
         attrs = {name: self._attr(value) for name, value in op.attrs.items()}
         made = b.emit(op.kind, operands, attrs)
         return made if not isinstance(made, tuple) else made[v.index]
+
+    def _overlapped(self, op: Op, shift: int) -> Value:
+        """Frames laid over one another (the envelope of an inverse STFT): a stream, at the delay of its reader."""
+        step, (frames,), hop = self.step, op.operands, op.attrs["hop"]
+        axis, delay = frames.type.rank - 2, self.at.delay - shift
+        length = step.length(frames, axis)
+        late = max(0, -evaluate(length, {step.sizes.symbol: 0}))  # until then it is not known which frames there are
+        if step.streams > 1 or delay < late * hop:
+            raise refuse("SC206", "it lays frames over one another that depend on the length", op)
+        at = Time(self.at.clock, self.at.rate / hop, late, length)
+        known, place = step.facts[id(frames)], step.op
+        step.facts[id(frames)], step.op = Stream(generated(step, frames, at, frames)), op
+        try:
+            made = load()[op.kind](step, op)
+        finally:
+            step.facts[id(frames)], step.op = known, place
+        return step.delayed(made, delay).value
 
     def _framewise(self, op: Op) -> bool:
         if op.kind in ("concat", "flip", "cumsum", "cummax"):

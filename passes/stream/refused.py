@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from ...ir.graph import Op
 from .facts import refuse
+from .framewise import BEHIND, framewise, time_of
 from .rules import rule
-from .running import BACKWARD
 from .step import Step
 
 
 @rule("flip")
 def _(step: Step, op: Op):
-    from .framewise import framewise, time_of
-
     if time_of(step, op.operands[0]) != op.attrs["axis"]:
         return framewise(step, op)
-    raise refuse("SC205", "it turns the utterance round", op, *BACKWARD)
+    raise refuse("SC205", "it turns the utterance round", op, BEHIND)
 
 
 @rule("read", "write", "history")

@@ -18,10 +18,6 @@ from .rules import rule
 from .step import Step
 
 CARRIES = {"lstm": 2, "gru": 1, "rnn": 1}
-BACKWARD = (
-    "--bidirectional latency-controlled:chunk=640ms,right=320ms" + MEASURED,
-    "--bidirectional forward",
-)
 
 
 @rule(*CARRIES)
@@ -36,7 +32,9 @@ def _(step: Step, op: Op) -> tuple:
     if not all(isinstance(f, Const) for f in starts):
         raise refuse("SC206", "its first carry depends on time", op)
     if op.attrs["reverse"]:
-        raise refuse("SC205", "it runs from the end of the utterance", op, *BACKWARD)
+        chunk = f"chunk={step.sizes.chunk} frames,right={step.sizes.chunk} frames"
+        raise refuse("SC205", "it runs from the end of the utterance", op,
+                     f'--bidirectional "latency-controlled:{chunk}"' + MEASURED, "--bidirectional forward")  # fmt: skip
     if any(r.users or any(o is r for o in step.offline.outputs) for r in op.results[1:]):
         raise refuse("SC210", "the carry behind the last frame is used", op, "leave the final state out of the outputs")
     x = step.plain(x)

@@ -12,7 +12,7 @@ from ...ir.expr import Size, slope
 from ...ir.graph import Op, Value
 from ...ir.types import Dim, Time
 from .facts import Const, Pads, Stream, growing, refuse
-from .framewise import framewise
+from .framewise import BEHIND, framewise
 from .rules import rule
 from .step import Step
 from .window import Window, merged, uneven, windowed
@@ -67,12 +67,15 @@ def _(step: Step, op: Op) -> Stream:
         return framewise(step, op)
     start, every = a["start"], a["step"]
     if not isinstance(start, int):
-        raise refuse("SC206", f"it starts at frame {start}, which the length decides", op)
+        raise refuse("SC206", f"it starts at frame {start}, which the length decides", op, BEHIND)
     if not growing(op.result.type):
-        raise refuse("SC206", "it keeps a number of frames that does not grow with the utterance", op)
+        raise refuse("SC206", "it keeps a number of frames that does not grow with the utterance", op, BEHIND)
     whole = step.length(op.result, x.axis)
     if x.pads is not None and every == 1 and (less := _cropped(x, start, whole)) is not None:
         return step.stream(op.result, x.value, less)
+    cut = whole - step.length(op.operands[0], x.axis)
+    if (start, every, x.pads) == (0, 1, None) and isinstance(cut, int) and _waits(op):
+        return step.stream(op.result, x.value, Pads(0, cut))
     x = cropped(step, step.plain(x), start, step.length(op.operands[0], x.axis) - start)
     if every == 1:
         return step.settled(op.result, x.value, x.axis, replace(x.time, length=whole))
@@ -82,6 +85,16 @@ def _(step: Step, op: Op) -> Stream:
     kept = step.b.slice(bare, axis=x.axis, start=x.time.delay % every, stop=x.dim.size, step=every)
     time = Time(x.time.clock, x.time.rate / every, x.time.delay // every, whole)
     return step.settled(op.result, kept, x.axis, time)
+
+
+def _shifts(front: Size, behind: Size) -> bool:
+    """Whether as much is padded in front as is cut off behind: every frame of the result is known in time."""
+    return isinstance(front, int) and isinstance(behind, int) and behind < 0 <= front + behind
+
+
+def _waits(op: Op) -> bool:
+    """Whether only constants put in front read what is left of a crop: x[:-1] behind a zero is x, one frame late."""
+    return all(u.kind == "concat" and u.operands[-1] is op.result for u in op.result.users) and bool(op.result.users)
 
 
 def cropped(step: Step, x: Stream, front: int, length: Size) -> Stream:
@@ -110,14 +123,16 @@ def _(step: Step, op: Op) -> Stream:
     if not isinstance(front, int):
         raise refuse("SC206", f"it pads {front} frames in front, which the length decides", op)
     whole = step.length(op.result, x.axis)
+    fill, quant = op.attrs["value"], others.value.type.quant
+    if quant is not None:  # it pads with a stored number
+        fill = (fill - quant.zero_point) * quant.scale
+    if op.attrs["mode"] == "constant" and _shifts(front, behind):
+        return step.stream(op.result, others.value, Pads(front, behind, fill=fill))
     if front < 0 or (isinstance(behind, int) and behind < 0):
         others = cropped(step, others, max(-front, 0), x.time.length + min(front, 0) + min(behind, 0))
         front, behind = max(front, 0), max(behind, 0)
     if (front, behind) == (0, 0):
         return step.settled(op.result, others.value, x.axis, replace(others.time, length=whole))
-    fill, quant = op.attrs["value"], others.value.type.quant
-    if quant is not None:  # it pads with a stored number
-        fill = (fill - quant.zero_point) * quant.scale
     return step.stream(op.result, others.value, Pads(front, behind, op.attrs["mode"], fill))
 
 
@@ -136,6 +151,8 @@ def _(step: Step, op: Op) -> Stream:
     x = facts[at]
     if len(fills) == 1 and None not in fills:
         (fill,) = fills
+        if x.pads is not None and behind is None and x.pads.front == 0 and _shifts(size(front), x.pads.behind):
+            return step.stream(op.result, x.value, Pads(size(front), x.pads.behind, fill=fill))
         return step.stream(op.result, step.plain(x).value, Pads(size(front), size(behind), fill=fill))
     return _surrounded(step, op, step.plain(x), front, behind)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 from ...ir.errors import UnsupportedError
 from ...ir.expr import Expr, symbols
 from ...ir.graph import Graph, Loc, Op, Value
 from ...ir.types import Dim
 from .facts import Const, Coord, Fact, Score, Sizes, Stream, growing, refuse
 from .finite import settle, watched
+from .framewise import ATTENTION
 from .rules import load
 from .step import Options, Step
+from .window import by_chunk
 
 NAME = "streaming"
 
@@ -19,12 +23,12 @@ def stream(graph: Graph, chunk: int, streams: int, options: Options) -> Step:
 
     Raises `UnsupportedError` SC2xx, naming op, module path and the rewrites on offer, where there is none.
     """
-    symbol = the_clock(graph)
-    sizes = Sizes(symbol, chunk, {"batch": streams})
-    step = Step(graph, sizes, streams, options)
     for v in graph.states.values():
         raise refuse("SC215", f"the model keeps state of its own (@{v.name})", next(iter(v.users)),
                      "leave --stream out: its calls are steps already")  # fmt: skip
+    sizes = Sizes(the_clock(graph), chunk, {"batch": streams})
+    step = Step(graph, sizes, streams, options)
+    whole_frames(graph, chunk)
     step.clock.start()
     step.watched, step.b.loc = watched(graph), Loc("input", passes=(NAME,))
     for v in graph.inputs:
@@ -36,6 +40,16 @@ def stream(graph: Graph, chunk: int, streams: int, options: Options) -> Step:
     step.clock.finish()
     step.graph.sweep()
     return step
+
+
+def whole_frames(graph: Graph, chunk: int) -> None:
+    """Raise SC200 where a step holds a fraction of a frame, with the least step that fits the whole graph."""
+    timed = [(op, d.time.rate) for op in graph.ops for r in op.results for d in r.type.shape if d.time is not None]
+    fits = math.lcm(*(rate.denominator for _, rate in timed))
+    for op, rate in timed:
+        if (rate * chunk).denominator > 1:
+            what = f"a step of {chunk} input frames holds {rate * chunk} frames of it"
+            raise refuse("SC200", what, op, f"--stream with a multiple of {fits} input frames", *by_chunk(op))
 
 
 def the_clock(graph: Graph) -> str:
@@ -94,8 +108,8 @@ def _facts(step: Step, op: Op, facts: list[Fact], rules):
 
 def _score(step: Step, op: Op):
     if not all(len(_times(step, r)) > 1 for r in op.results):
-        hint = "attention streams where it is recognised as softmax(q·kᵀ·scale + mask)·v"
-        raise refuse("SC204", "it reads scores of queries and keys that are no attention", op, why=hint)
+        why = "attention streams where it is recognised as softmax(q·kᵀ·scale + mask)·v"
+        raise refuse("SC204", "it reads scores of queries and keys that are no attention", op, ATTENTION, why=why)
     return tuple(Score(r) for r in op.results)
 
 

@@ -52,8 +52,12 @@ def uneven(step: Step, op: Op, time: Time, every: int) -> UnsupportedError:
     """The error where a step holds no whole number of windows, `every` frames apart."""
     fits = (Fraction(every) / time.rate).numerator
     held = f"a step of {step.sizes.chunk} input frames holds {step.frames(time)} frames of it, no multiple of {every}"
-    by_chunk = ["--conv chunk:DUR with a chunk that divides the step"] if CHUNKED in op.loc.passes else []
-    return refuse("SC200", held, op, f"--stream with a multiple of {fits} input frames", *by_chunk)
+    return refuse("SC200", held, op, f"--stream with a multiple of {fits} input frames", *by_chunk(op))
+
+
+def by_chunk(op: Op) -> list[str]:
+    """What else may be done about a step that does not fit: where a rewrite made the chunks, other chunks."""
+    return ["--conv chunk:DUR with a chunk that divides the step"] if CHUNKED in op.loc.passes else []
 
 
 def windowed(step: Step, x: Stream, w: Window, pads: Pads) -> Value:
@@ -73,7 +77,7 @@ def windowed(step: Step, x: Stream, w: Window, pads: Pads) -> Value:
 
 def padding_masked(step: Step, x: Stream, pads: Pads) -> Stream:
     """x with the frames that stand for padding replaced by it (the states of a stream on time start with it)."""
-    return step.masked(x, pads.fill, pads.front > 0 and x.time.delay > 0, pads.behind != 0)
+    return step.masked(x, pads.fill, pads.front > 0 and x.time.delay > 0, pads.adds_behind)
 
 
 def mirrored(step: Step, x: Stream, w: Window, pads: Pads, past: int) -> Value:
@@ -133,7 +137,8 @@ def merged(step: Step, x: Stream, own: Pads) -> tuple[Stream, Pads]:
     bare = replace(x, pads=None)
     if (own.front, own.behind) == (0, 0):
         return bare, x.pads
-    if x.pads.mode == own.mode == "constant" and x.pads.fill == own.fill:
+    together = x.pads.adds_behind or own.behind == 0
+    if together and x.pads.mode == own.mode == "constant" and x.pads.fill == own.fill:
         return bare, Pads(x.pads.front + own.front, x.pads.behind + own.behind, fill=own.fill)
     return padded(step, x), own
 
@@ -141,7 +146,7 @@ def merged(step: Step, x: Stream, own: Pads) -> tuple[Stream, Pads]:
 def padded(step: Step, x: Stream) -> Stream:
     """A stream with its waiting pads put in: a window of one frame that moves over them."""
     bare, one = replace(x, pads=None), Window(1, 1)
-    return replace(bare, value=windowed(step, bare, one, x.pads))
+    return step.known(replace(bare, value=windowed(step, bare, one, x.pads)))
 
 
 def unpadded(op: Op, at: int, **changes) -> dict:
