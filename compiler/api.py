@@ -45,8 +45,10 @@ class Artifact:
         With `streams`, or for a file with a batch, as many independent streams: `session.streams[i]` is one, and
         `session.step({i: (chunk,), …})` feeds several at once (together in one step, where the file has a batch).
         `constants`: the inputs that do not follow time, by name, given once. Raises `UsageError` SC050 for a file that
-        takes whole utterances, SC213 where a file with a batch is asked for another number of streams.
+        takes whole utterances, SC213 for less than one stream, or another number than the batch of the file.
         """
+        if streams is not None and streams < 1:
+            raise UsageError("SC213", f"{streams} streams: 1 or more")
         batch = BatchSession(self.session, constants)
         if streams in (None, batch.batch):
             return batch.streams[0] if streams is None and batch.batch == 1 else batch

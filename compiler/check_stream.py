@@ -16,6 +16,7 @@ from ..lowering.manifest import manifest_of
 from ..lowering.stream_session import BatchSession
 from ..lowering.streaming import RANGE_SUFFIX, Layout, layout_of
 from ..lowering.target import Session
+from ..passes.free_batch import BATCH
 from .check import FLOAT32, MIN_SNR, Proof, finite, hold, meaning, worst
 from .ctc import Tokens, compared
 from .numerics import Difference, difference
@@ -56,6 +57,21 @@ def rewrite_loss(
     hold("the captured graph", "the model", before, "float32")
     ends = lambda feed, right: in_the_end(rewritten, own(rewritten, feed), right)
     return worst(difference(ends(feed, right), right) for feed, right in zip(feeds, expected))
+
+
+def loss_feeds(feeds: list[Feeds], fed: list[Feeds], stages: Stages) -> list[Feeds]:
+    """`feeds`, and the first of them at the lengths of `fed`, one of which is longer than what a rewrite leaves.
+
+    A context that a rewrite limits may be longer than all `feeds`: nothing is lost there.
+    """
+    if not fed:
+        return feeds
+    whole, normal = (next(iter(m.graphs.values())) for m in (stages.whole, stages.normal))
+    own, made = bind_sizes(normal, feeds[0]), list(feeds)
+    for feed in fed:
+        lengths = bind_sizes(whole, stored_feeds(whole, feed))
+        made.append(resized(feeds[0], normal, own | {n: lengths[n] for n in own if n != BATCH and n in lengths}))
+    return made
 
 
 def in_the_end(graph: Graph, found: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> list[np.ndarray]:

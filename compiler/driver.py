@@ -26,7 +26,7 @@ from .audio import read_samples
 from .batch import by_rows, fixed_batch
 from .bisect import Culprit, bisect, smallest
 from .check import FLOAT32, Proof, meaning, prove
-from .check_stream import layout, prove_stream, rewrite_loss, stream_feeds
+from .check_stream import layout, loss_feeds, prove_stream, rewrite_loss, stream_feeds
 from .ctc import TOKENS, ctc_pass, tokens_of
 from .dump import DumpDir, PrintAfter
 from .durations import in_time, tick_rate
@@ -223,9 +223,13 @@ def build(subject: Subject, settings: Settings, progress: Progress = lambda what
         progress("proving that the file does what the model did")
         load = lambda: target.load(folder / final.name)
         checked = (settings.precision, settings.min_snr, tokens)
-        loss = None if stages.normal is None else rewrite_loss(subject.reference, stages, feeds, context.run, tokens)
+        loss, fed = None, []
         if streamed is not None:
             fed = stream_feeds(feeds[0], next(iter(stages.whole.graphs.values())), graph, layout(module), traced)
+        if stages.normal is not None:
+            tried = loss_feeds(feeds, fed, stages)
+            loss = rewrite_loss(subject.reference, stages, tried, context.run, tokens)
+        if streamed is not None:
             reference = by_rows(subject.reference, batch, next(iter(stages.whole.graphs.values())))
             proof, streamed.proof = prove_stream(reference, stages, module, load, fed, *checked)
         else:

@@ -12,7 +12,7 @@ import numpy as np
 from ..ir.errors import UsageError
 from ..ir.types import DTYPES
 from ..lowering.manifest import Manifest, Port
-from ..lowering.stream_session import BatchSession, StreamSession
+from ..lowering.stream_session import BatchSession, StreamSession, narrowed
 from . import driver
 from .audio import SUFFIXES, read_audio
 from .words import Greedy, decoded, speaking
@@ -131,13 +131,13 @@ def read_inputs(manifest: Manifest, source: Path) -> dict[str, np.ndarray]:
         missing = [p.name for p in ports if p.name not in given]
         if missing:
             raise UsageError("SC110", f"{source} has no array {', '.join(missing)}")
-        return {p.name: given[p.name] for p in ports}
+        return {p.name: narrowed(given[p.name], p.dtype) for p in ports}
     if len(ports) != 1:
         names = ", ".join(p.name for p in ports)
         raise UsageError("SC110", f"{source} is one array; the file takes {names}", hints=["an .npz with all of them"])
     (port,) = ports
     if source.suffix == ".npy":
-        return {port.name: np.load(source, allow_pickle=False)}
+        return {port.name: narrowed(np.load(source, allow_pickle=False), port.dtype)}
     if source.suffix.lower() not in SUFFIXES:
         raise UsageError("SC030", f"{source} is none of {', '.join(SUFFIXES)}, .npy or .npz")
     axis = port.time["axis"] if port.time else len(port.shape) - 1

@@ -45,7 +45,9 @@ def report(r: Report) -> None:
     table.add_row("file", str(r.artefact))
     table.add_row("target", f"{r.target}, {r.precision}")
     table.add_row("size", size_text(r.bytes))
-    model = "the rewritten model" if r.rewrite is not None and r.streamed is None else "the model"
+    model = "the model"
+    if r.rewrite is not None:
+        model = "the rewritten model" if r.streamed is None else "the model, rewrite included"
     table.add_row(f"against {model}", f"{r.proof.file}")
     if r.rewrite is not None:
         table.add_row("the rewrite", f"SNR {r.rewrite.snr:.1f} dB against the model as it was")

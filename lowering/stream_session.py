@@ -41,13 +41,14 @@ class BatchSession:
     def __init__(self, session: Session, constants: Mapping[str, np.ndarray] | None = None, tail: float = 0.0):
         self.session, self.manifest = session, session.manifest
         self.layout = layout_of(self.manifest)
-        self.constants = dict(constants or {})
+        self.constants = {n: np.array(a) for n, a in (constants or {}).items()}
         wanted = [p.name for p in self.layout.constants]
         if sorted(wanted) != sorted(self.constants):
             given = ", ".join(self.constants) or "none"
             raise UsageError("SC110", f"inputs given once are {', '.join(wanted) or 'none'}; got {given}")
         self.batch, self.tail = self.layout.batch, tail
         self._ports = {p.name: p for p in (*self.manifest.inputs, *self.manifest.outputs)}
+        self.constants = {n: narrowed(a, self._ports[n].dtype) for n, a in self.constants.items()}
         axes = {s.name: batch_axis(s, self.batch) if s.batch_axis is None else s.batch_axis for s in self._states}
         if self.batch > 1 and None in axes.values():
             raise UsageError("SC050", f"state {next(n for n, a in axes.items() if a is None)} has no axis of streams")
@@ -66,10 +67,11 @@ class BatchSession:
     def step(self, chunks: Mapping[int, Sequence[np.ndarray]]) -> dict[int, Outputs]:
         """Feed `{stream: one array an input along time}`; `{stream: outputs}`, for every stream that was fed.
 
-        An array may hold any number of frames. Raises `UsageError` SC213 for a chunk of another shape, or a stream that
-        was flushed, and `UnsupportedError` SC211 where a stream gets longer than the model can be.
+        An array may hold any number of frames; it is copied, and may be filled anew. Float64 is taken as float32.
+        Raises `UsageError` SC213 for a chunk of another shape, or a stream that was flushed or is not there, and
+        `UnsupportedError` SC211 where a stream gets longer than the model can be: then no stream has taken anything.
         """
-        for i, arrays in chunks.items():
+        for i, arrays in {i: self._accepted(i, arrays) for i, arrays in chunks.items()}.items():
             self._take(i, arrays)
         while ready := {i: self.layout.chunk for i in chunks if self._full(self._places[i])}:
             self._move(ready)
@@ -102,12 +104,13 @@ class BatchSession:
         return {i: self._give(i) for i in ending}
 
     def reset(self, streams: Iterable[int] | None = None) -> None:
-        """Start streams (all by default) from the beginning."""
-        if streams is None or self.batch == 1:
+        """Start streams (all by default) from the beginning. Raises `UsageError` SC213 for one that is not there."""
+        starting = range(self.batch) if streams is None else [self._there(i) for i in streams]
+        if len(set(starting)) == self.batch:
             self._values = dict(self._initial)
             self._places = [self._start() for _ in range(self.batch)]
             return
-        for i in streams:
+        for i in starting:
             self._places[i] = self._start()
             for name, axis in self._axes.items():
                 self._values[name] = _with_rows(self._values[name], self._initial[name], axis, [i], self.batch)
@@ -117,14 +120,18 @@ class BatchSession:
         names = [t.name for t in self.layout.inputs]
         return _Place({n: [] for n in names}, dict.fromkeys(names, 0))
 
-    def _place(self, i: int) -> _Place:
+    def _there(self, i: int) -> int:
         if not 0 <= i < self.batch:
             raise UsageError("SC213", f"there is no stream {i}; this file has {self.batch}")
-        if self._places[i].flushed:
+        return i
+
+    def _place(self, i: int) -> _Place:
+        if self._places[self._there(i)].flushed:
             raise UsageError("SC213", f"stream {i} has ended", hints=["reset() before the next stream"])
         return self._places[i]
 
-    def _take(self, i: int, arrays: Sequence[np.ndarray]) -> None:
+    def _accepted(self, i: int, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The arrays of a chunk, if stream `i` can take them."""
         place, tracks = self._place(i), self.layout.inputs
         if len(arrays) != len(tracks):
             raise UsageError("SC213", f"a chunk is {len(tracks)} arrays ({', '.join(t.name for t in tracks)})")
@@ -136,10 +143,14 @@ class BatchSession:
                 "SC211",
                 f"a stream of {total} frames of {first.name}: the model takes {longest} at most (its positions end)",
             )
-        for t, a in zip(tracks, chunks):
+        return chunks
+
+    def _take(self, i: int, arrays: Sequence[np.ndarray]) -> None:
+        place = self._places[i]
+        for t, a in zip(self.layout.inputs, arrays):
             place.pushed[t.name] += a.shape[t.axis]
             if a.shape[t.axis]:
-                place.waiting[t.name].append(a)
+                place.waiting[t.name].append(a.copy())  # the caller may fill its buffer anew
 
     def _longest(self, first: Track) -> int | None:
         names = symbols(first.length)
@@ -148,6 +159,7 @@ class BatchSession:
 
     def _checked(self, t: Track, array: np.ndarray) -> np.ndarray:
         port = self._ports[t.name]
+        array = narrowed(array, port.dtype)
         want = [1 if i == t.batch_axis else n for i, n in enumerate(port.shape)]
         if (
             array.dtype != DTYPES[port.dtype]
@@ -240,16 +252,21 @@ class ManyStreams:
 
     def step(self, chunks: Mapping[int, Sequence[np.ndarray]]) -> dict[int, Outputs]:
         """As `BatchSession.step`."""
-        return {i: self._stream(i).push(*arrays) for i, arrays in chunks.items()}
+        for i, arrays in chunks.items():
+            self._stream(i).check(*arrays)
+        return {i: self.streams[i].push(*arrays) for i, arrays in chunks.items()}
 
     def flush(self, streams: Iterable[int] | None = None) -> dict[int, Outputs]:
         """As `BatchSession.flush`."""
-        return {i: self._stream(i).flush() for i in (range(len(self.streams)) if streams is None else streams)}
+        return {i: stream.flush() for i, stream in self._some(streams).items()}
 
     def reset(self, streams: Iterable[int] | None = None) -> None:
         """As `BatchSession.reset`."""
-        for i in range(len(self.streams)) if streams is None else streams:
-            self._stream(i).reset()
+        for stream in self._some(streams).values():
+            stream.reset()
+
+    def _some(self, streams: Iterable[int] | None) -> dict[int, StreamSession]:
+        return {i: self._stream(i) for i in (range(len(self.streams)) if streams is None else streams)}
 
     def _stream(self, i: int) -> StreamSession:
         if not 0 <= i < len(self.streams):
@@ -272,6 +289,10 @@ class StreamSession:
         """
         return self._batch.step({self.index: chunks})[self.index]
 
+    def check(self, *chunks: np.ndarray) -> None:
+        """Raise what `push` would raise for this chunk; nothing is taken."""
+        self._batch._accepted(self.index, chunks)
+
     def flush(self) -> Outputs:
         """The rest of the outputs: the stream ends here."""
         return self._batch.flush([self.index])[self.index]
@@ -279,6 +300,11 @@ class StreamSession:
     def reset(self) -> None:
         """Start from the beginning, as if nothing had been pushed."""
         self._batch.reset([self.index])
+
+
+def narrowed(array: np.ndarray, dtype: str) -> np.ndarray:
+    """`array`; in float32 where it is float64, which is numpy's own, and f32 is wanted."""
+    return array.astype(np.float32) if dtype == "f32" and array.dtype == np.float64 else array
 
 
 def _with_rows(array: np.ndarray, source: np.ndarray, axis: int, streams: Sequence[int], batch: int) -> np.ndarray:

@@ -144,7 +144,7 @@ def test_nothing_pushed_is_nothing_out(tmp_path):
     [
         (np.zeros((1, 4, 5), np.float32), "f32[1, 3, frames]"),
         (np.zeros((2, 3, 5), np.float32), "not float32[2, 3, 5]"),
-        (np.zeros((1, 3, 5)), "float64"),
+        (np.zeros((1, 3, 5), np.int64), "int64"),
         (np.zeros(5, np.float32), "[5]"),
     ],
 )
