@@ -159,13 +159,14 @@ def chunks(folder: Path, threads: int) -> None:
                 "window": lambda offline=offline, window=window: offline.run(window),
                 "products": alone,
             }
-            # Steps of one stream in a row, as a stream runs; the others in blocks between them.
+            # Each alone, in turn: a session's idle threads spin for a while and would take the next one's processors.
             seen, others = [], {name: [] for name in ("offline", "window", "products")}
-            for _ in range(5):
-                seen += runs["step"]()[2:]
-                found = side_by_side({n: runs[n] for n in others}, blocks=1)
-                for name in others:
-                    others[name] += found[name]
+            for _ in range(4):
+                time.sleep(0.3)
+                seen += runs["step"]()[3:]
+                for name, block in (("offline", 3), ("window", 8), ("products", 25)):
+                    time.sleep(0.3)
+                    others[name] += side_by_side({name: runs[name]}, blocks=1, block=block)[name]
             median = statistics.median(seen)
             base = {n: statistics.median(t) for n, t in others.items()}
             count = SECONDS * 1000 / chunk
