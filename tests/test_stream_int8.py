@@ -90,6 +90,7 @@ class Projected(nn.Module):
         return self.last(x.transpose(1, 2))
 
 
+QUICK = "symmetric"  # the one of the quick loop
 MODELS = {
     "projected": (Projected, (1, 16), 2),
     "causal": (lambda: Stack(True), (1, 16), 2),
@@ -132,7 +133,7 @@ def streamed(artifact, x: np.ndarray, axis: int, seed: int = 0) -> np.ndarray:
 
 
 # -- all integers --------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", [n if "2-d" not in n else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])
+@pytest.mark.parametrize("name", [n if n == QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])
 @pytest.mark.parametrize("target", PACKAGES)
 def test_integer_files_are_equal_to_the_bit(target, name, tmp_path):
     pytest.importorskip(PACKAGES[target])
@@ -183,7 +184,7 @@ def graphs(name: str, target: str, precision: str) -> tuple[Module, Module]:
     return whole, subject.module
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [n if n == QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])
 @pytest.mark.parametrize("target", PACKAGES)
 def test_step_graphs_compute_and_keep_the_same_codes(target, name):
     whole, step = graphs(name, target, "int8")
@@ -326,6 +327,7 @@ class Rows(nn.Module):
         return self.last(F.relu(self.second(x)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "precision"),
     [("tflite", "int8"), *(pytest.param(t, "float16", marks=pytest.mark.slow) for t in PACKAGES)],
@@ -352,6 +354,7 @@ def test_scales_of_a_frame_and_half_floats(target, precision, tmp_path):
     assert (np.abs(got - want) > tolerance).mean() <= ALIKE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "precision"), [("onnx", "float16"), ("onnx", "int8"), ("tflite", "int8")])
 def test_chunks_are_no_later_than_in_float(target, precision):
     """What stores a number in another way between padding and a convolution adds no delay, and no state."""
