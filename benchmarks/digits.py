@@ -58,26 +58,33 @@ def words(texts: list[str], heard: list[str]) -> str:
     return f"{100 * found.wer:.2f} % ({wrong} of {found.hits + found.substitutions + found.deletions})"
 
 
+def material(data: Path | None) -> tuple[dict[str, tuple[list[np.ndarray], list[str]]], list[tuple[np.ndarray]]]:
+    """Audio and texts by set, and samples to calibrate with: the shipped clips, and test takes of `data`."""
+    from demo import recordings
+
+    clips = recordings()
+    sets = {"shipped": ([a for a, _ in clips], [t for _, t in clips])}
+    calibration = [(a,) for a, _ in clips]
+    if data:
+        from data import DEV_TAKES, TEST_TAKES, read_takes, test_set
+
+        for name, snr in {"quiet": (20.0, 40.0), "noisy": (5.0, 15.0)}.items():
+            strings = test_set(read_takes(data, TEST_TAKES), snr, seed=0)
+            sets[name] = ([a[None] for a, _ in strings], [" ".join(map(str, d)) for _, d in strings])
+        held = test_set(read_takes(data, DEV_TAKES), (10, 40), seed=1, strings=24)
+        calibration += [(a[None],) for a, _ in held]
+    return sets, calibration
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of the Free Spoken Digit Dataset")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    from demo import recordings, transcribe
+    from demo import transcribe
 
-    clips = recordings()
-    sets = {"shipped": ([a for a, _ in clips], [t for _, t in clips])}
-    calibration = [(a,) for a, _ in clips]
-    if options.data:
-        from data import DEV_TAKES, TEST_TAKES, read_takes, test_set
-
-        for name, snr in {"quiet": (20.0, 40.0), "noisy": (5.0, 15.0)}.items():
-            strings = test_set(read_takes(options.data, TEST_TAKES), snr, seed=0)
-            sets[name] = ([a[None] for a, _ in strings], [" ".join(map(str, d)) for _, d in strings])
-        held = test_set(read_takes(options.data, DEV_TAKES), (10, 40), seed=1, strings=24)
-        calibration += [(a[None],) for a, _ in held]
-
-    audio = max((a for a, _ in clips), key=lambda a: a.shape[1])
+    sets, calibration = material(options.data)
+    audio = max(sets["shipped"][0], key=lambda a: a.shape[1])
     seconds = audio.shape[1] / 8000
     front = front_end_bytes()
     rows, runs = {}, {}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import speechc
 import torch
-from digits import MODEL, ROOT, words
+from digits import MODEL, ROOT, material, words
 from rich.console import Console
 from rich.table import Table
 
@@ -43,20 +43,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of the Free Spoken Digit Dataset")
     options = parser.parse_args()
-    from demo import recordings, transcribe
+    from demo import transcribe
 
-    clips = recordings()
-    sets = {"shipped": ([a for a, _ in clips], [t for _, t in clips])}
-    calibration = [(a,) for a, _ in clips]
-    if options.data:
-        from data import DEV_TAKES, TEST_TAKES, read_takes, test_set
-
-        for name, snr in {"quiet": (20.0, 40.0), "noisy": (5.0, 15.0)}.items():
-            strings = test_set(read_takes(options.data, TEST_TAKES), snr, seed=0)
-            sets[name] = ([a[None] for a, _ in strings], [" ".join(map(str, d)) for _, d in strings])
-        held = test_set(read_takes(options.data, DEV_TAKES), (10, 40), seed=1, strings=24)
-        calibration += [(a[None],) for a, _ in held]
-
+    sets, calibration = material(options.data)
     model = torch_model()
     with torch.no_grad():
         run = lambda audio, *chunk: model(torch.from_numpy(audio), *chunk).numpy()

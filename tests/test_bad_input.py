@@ -1,8 +1,6 @@
 """Bad input gets one clear message and its exit status, no traceback, and leaves no file behind."""
 
-import contextlib
 import errno
-import io
 import os
 import pickle
 import sys
@@ -11,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from speechc.compiler.cli import main
+from command import run
 
 CONV = ["--input", "x=f32[1,80,T]", "--time-axis", "2"]
 SINE = ["--input", "x=f32[1,T]"]
@@ -19,14 +17,8 @@ SINE = ["--input", "x=f32[1,T]"]
 
 def speechc(*arguments, cwd: Path) -> SimpleNamespace:
     """What the command does with `arguments` in a folder: its exit status and what it printed."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(a) for a in arguments])
-            status = 0
-        except SystemExit as end:
-            status = end.code or 0
-    return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
+    status, out, err = run(*arguments, cwd=cwd)
+    return SimpleNamespace(returncode=status, stdout=out, stderr=err)
 
 
 def refused(done, status: int, *words: str) -> None:

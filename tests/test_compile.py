@@ -1,15 +1,13 @@
 """The main job from end to end: the shipped model, every target and precision, from Python and the command line."""
 
-import contextlib
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import speechc
+from command import run
 from speechc.compiler.audio import read_audio
-from speechc.compiler.cli import main
 from speechc.compiler.driver import read_subject
 from speechc.compiler.numerics import difference
 from speechc.ir.errors import NumericalError, SpeechcError
@@ -57,18 +55,6 @@ def test_the_shipped_model_in_every_form(target, precision, calibrated, recordin
         wrong += transcript(log_probs) != text
     assert wrong == 0
     assert artifact.report["bytes"] == artifact.path.stat().st_size
-
-
-def run(*arguments, cwd):
-    """The command in this process: (status, standard output, standard error)."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(a) for a in arguments])
-            status = 0
-        except SystemExit as end:
-            status = end.code or 0
-    return status, out.getvalue(), err.getvalue()
 
 
 def test_json_is_one_object_on_standard_output(tmp_path):

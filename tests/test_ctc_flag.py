@@ -1,16 +1,14 @@
 """`--ctc`: files that decode themselves, held to their own log-probabilities, and what reads their tokens."""
 
-import contextlib
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import speechc
+from command import run as command
 from speechc.compiler import driver
 from speechc.compiler.audio import read_audio
-from speechc.compiler.cli import main
 from speechc.compiler.ctc import Tokens
 from speechc.compiler.run_file import run_file
 from speechc.compiler.words import Greedy
@@ -114,17 +112,6 @@ def test_a_choice_that_flips_is_no_loss(target, precision, model, tmp_path):
     report = driver.build(driver.read_subject(model), settings)
     lossy = [s.difference for s in report.steps if s.difference and s.difference.error > 1e-4]
     assert lossy and all(d.snr > 20 for d in lossy)
-
-
-def command(*arguments, cwd):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(a) for a in arguments])
-            status = 0
-        except SystemExit as end:
-            status = end.code or 0
-    return status, out.getvalue(), err.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Streaming from the command line and from Python: durations, flags, proof, report, `speechc run`."""
 
-import contextlib
-import io
 import json
 from fractions import Fraction
 from itertools import pairwise
@@ -10,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import speechc
+from command import run
 from models.steps import causal, late
-from speechc.compiler.cli import main
 from speechc.compiler.latency import latencies, states_by_module
 from speechc.compiler.run_file import Heard, run_file
 from speechc.compiler.words import texts_in, word_errors
@@ -25,18 +23,6 @@ from speechc.lowering.manifest import Manifest, Port
 
 DIGITS = Path(speechc.__file__).parent / "examples" / "digits"
 ATTENTION = ("--attention", "chunk:640ms,left=2560ms")
-
-
-def run(*arguments, cwd):
-    """The command in this process: (status, standard output, standard error)."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(a) for a in arguments])
-            status = 0
-        except SystemExit as end:
-            status = end.code or 0
-    return status, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
 """The tools around streaming: opt, inspect, diff, dumps and ops on step graphs; what messages say in milliseconds."""
 
-import contextlib
-import io
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import speechc
+from command import run as command
 from models.steps import late
-from speechc.compiler.cli import main
 from speechc.compiler.durations import in_time
 from speechc.ir.interpreter import run as interpret
 from speechc.ir.registry import OPS
@@ -24,17 +22,6 @@ def folder(tmp_path):
     """late.sir: a model of 10 ms features, every other frame a frame late."""
     save(late()[0], tmp_path / "late.sir")
     return tmp_path
-
-
-def command(*arguments, cwd):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(a) for a in arguments])
-            status = 0
-        except SystemExit as end:
-            status = end.code or 0
-    return status, out.getvalue(), err.getvalue()
 
 
 # -- tools -----------------------------------------------------------------------------------------------------------

@@ -109,6 +109,7 @@ def test_the_suite_holds_what_it_should():
         ops.append(len(case.graph))
         rates += case.changes_rate
     assert np.median(ops) >= 10 and rates >= 0.3 * GRAPHS
+    assert min(kinds.values()) >= 100, kinds.most_common()[-5:]
     assert min(kinds[k] for k in set(load()) - NEVER_CAPTURED) >= 100, kinds.most_common()[-5:]
     assert min(features.values()) >= 50, features.most_common()[-5:]
 
