@@ -12,7 +12,8 @@ python benchmarks/streaming.py [--threads 2] [--only "chunks,state,long"]
 from __future__ import annotations
 
 import argparse
-import resource
+import itertools
+import os
 import statistics
 import sys
 import tempfile
@@ -24,7 +25,6 @@ import speechc
 import torch
 from rich.console import Console
 from rich.table import Table
-from timing import side_by_side
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -124,24 +124,40 @@ def products(model_path: Path, path: Path, threads: int):
     return lambda: session.run(names, feeds)
 
 
-def per_chunk(artifact, audio: np.ndarray, threads: int) -> list[float]:
-    """Seconds of every step over some audio, in order."""
+def steps(artifact, audio: np.ndarray, threads: int):
+    """A function that runs the next chunk of some audio, over and over, on one session."""
     from speechc.compiler.driver import open_artefact
 
     session = open_artefact(artifact.path, threads)
     chunk = artifact.manifest.streaming["chunk"]
-    feeds = {"features": None, "n_valid": np.array([chunk], np.int32)}
-    times = []
-    for at in range(0, audio.shape[1] - chunk + 1, chunk):
-        feeds["features"] = np.ascontiguousarray(audio[:, at : at + chunk])
-        start = time.perf_counter()
-        session.run_named(feeds)
-        times.append(time.perf_counter() - start)
+    pieces = [np.ascontiguousarray(audio[:, at : at + chunk]) for at in range(0, audio.shape[1] - chunk + 1, chunk)]
+    valid = np.array([chunk], np.int32)
+    turn = itertools.cycle(pieces)
+    return lambda: session.run_named({"features": next(turn), "n_valid": valid})
+
+
+def timed(run) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def rounds(runs: dict, blocks: dict[str, int], count: int = 8) -> dict[str, list[list[float]]]:
+    """Seconds of `blocks[name]` runs of each, round by round.
+
+    Each runs alone: a session's idle threads spin for a while, and would take the next one's processors.
+    """
+    times: dict[str, list[list[float]]] = {name: [] for name in runs}
+    for _ in range(count):
+        for name, run in runs.items():
+            time.sleep(0.2)
+            run()
+            times[name].append([timed(run) for _ in range(blocks[name])])
     return times
 
 
 def chunks(folder: Path, threads: int) -> None:
-    """The table of costs a chunk."""
+    """The table of costs a chunk: ratios are the median of the ratios of eight rounds."""
     from speechc.compiler.driver import open_artefact
 
     model, audio = ConformerCTC().eval(), features(SECONDS)
@@ -151,29 +167,25 @@ def chunks(folder: Path, threads: int) -> None:
         for chunk in (320, 640):
             step = compiled(model, folder, precision, chunk, True)
             offline = open_artefact(compiled(model, folder, precision, chunk, False).path, threads)
-            alone = products(step.path, folder / "products.onnx", threads)
             window = features((LEFT + chunk) / 1000 + 0.07)  # what the chunk and its left context need of input
             runs = {
-                "step": lambda step=step: per_chunk(step, audio, threads),
+                "step": steps(step, audio, threads),
+                "products": products(step.path, folder / "products.onnx", threads),
                 "offline": lambda offline=offline: offline.run(audio),
                 "window": lambda offline=offline, window=window: offline.run(window),
-                "products": alone,
             }
-            # Each alone, in turn: a session's idle threads spin for a while and would take the next one's processors.
-            seen, others = [], {name: [] for name in ("offline", "window", "products")}
-            for _ in range(4):
-                time.sleep(0.3)
-                seen += runs["step"]()[3:]
-                for name, block in (("offline", 3), ("window", 8), ("products", 25)):
-                    time.sleep(0.3)
-                    others[name] += side_by_side({name: runs[name]}, blocks=1, block=block)[name]
-            median = statistics.median(seen)
-            base = {n: statistics.median(t) for n, t in others.items()}
-            count = SECONDS * 1000 / chunk
+            times = rounds(runs, {"step": 40, "products": 40, "offline": 3, "window": 8})
+            medians = {name: [statistics.median(block) for block in blocks] for name, blocks in times.items()}
+
+            def against(name: str, medians=medians) -> float:
+                return statistics.median(s / other for s, other in zip(medians["step"], medians[name]))
+
+            median = statistics.median(medians["step"])
+            slow = np.percentile(np.concatenate(times["step"]), 95)
             table.add_row(
-                precision, str(chunk), f"{1000 * median:.2f}", f"{1000 * np.percentile(seen, 95):.2f}",
-                f"{1000 * median / chunk:.4f}", f"{median / base['products']:.2f}",
-                f"{median * count / base['offline']:.2f}", f"{base['window'] / median:.1f} times as fast",
+                precision, str(chunk), f"{1000 * median:.2f}", f"{1000 * slow:.2f}",
+                f"{1000 * median / chunk:.4f}", f"{against('products'):.2f}",
+                f"{against('offline') * SECONDS * 1000 / chunk:.2f}", f"{1 / against('window'):.1f} times as fast",
             )  # fmt: skip
     CONSOLE.print(table)
 
@@ -219,14 +231,19 @@ def theory(
     return 4 * total
 
 
+def resident() -> float:
+    """Memory that this process holds now, MB (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
 def long(folder: Path, threads: int) -> None:
-    """Cost a second of audio, and peak memory, as a stream gets longer."""
+    """Cost a second of audio, and memory in use at the end, as a stream gets longer."""
     from speechc.compiler.driver import open_artefact
+    from speechc.lowering.stream_session import BatchSession
 
     step = compiled(ConformerCTC(layers=4).eval(), folder, "float32", 320, True)
-    open_artefact(step.path, threads)
-    table = Table("audio, s", "ms per s of audio", "peak memory, MB", box=None)
-    piece, session = features(10), step.stream()
+    table = Table("audio, s", "ms per s of audio", "memory, MB", box=None)
+    piece, session = features(10), BatchSession(open_artefact(step.path, threads)).streams[0]
     for seconds in (10, 100, 1000):
         session.reset()
         start = time.perf_counter()
@@ -234,7 +251,7 @@ def long(folder: Path, threads: int) -> None:
             session.push(piece)
         session.flush()
         cost = 1000 * (time.perf_counter() - start) / seconds
-        table.add_row(str(seconds), f"{cost:.2f}", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}")
+        table.add_row(str(seconds), f"{cost:.2f}", f"{resident():.1f}")
     CONSOLE.print(table)
 
 
