@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +17,8 @@ from ..ir.errors import MissingError, UnsupportedError, UsageError
 from ..ir.graph import Graph, Module, Op
 from .manifest import Manifest
 
-TARGETS: dict[str, str] = {  # name: module that holds `target`
-    "onnx": "speechc.lowering.onnx",
-    "tflite": "speechc.lowering.tflite",
-}
+# Every folder here is a target: `lowering/<name>/__init__.py` holds `target`.
+TARGETS = tuple(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.ispkg)
 SUFFIXES = (".onnx", ".tflite", ".mlpackage", ".engine")  # names that mean a file, not a folder, after -o
 
 
@@ -35,6 +34,7 @@ class Option:
 class Session(ABC):
     """A loaded file. States start at their initial values and go from one `run` to the next until `reset`."""
 
+    runner: str = ""  # what runs the file, as reports name it: "onnxruntime"
     manifest: Manifest
     states: dict[str, np.ndarray]  # the current value of every state, by the name of the file's input
 
@@ -82,13 +82,16 @@ class Target(ABC):
     """One way to write and run a graph. Subclasses live in `lowering/<name>/__init__.py` as `target`.
 
     `legalize` names the passes that bring a graph into this target's form, in order; `precisions` what it can be asked
-    for; `suffix` its files. Nothing here may import the target's SDK before `emit` or `load`.
+    for, `default` what it makes where nothing is said; `suffix` its files, `folder` whether such a "file" is a folder.
+    Nothing here may import the target's SDK before `emit` or `load`.
     """
 
     name: str
     suffix: str
     legalize: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ("float32",)
+    default: str = "float32"
+    folder: bool = False
     options: tuple[Option, ...] = ()
 
     def compress(self, precision: str, calibrated: bool) -> tuple[str, ...]:
@@ -132,7 +135,7 @@ class Target(ABC):
 def target(name: str) -> Target:
     """The target called `name`, from its folder or from an installed plugin (entry point group speechc.targets)."""
     if name in TARGETS:
-        return importlib.import_module(TARGETS[name].replace("speechc.lowering", __package__)).target
+        return importlib.import_module(f".{name}", __package__).target
     for point in entry_points(group="speechc.targets"):
         if point.name == name:
             return point.load()

@@ -16,6 +16,8 @@ from ..target import Session, needs
 class OnnxSession(Session):
     """A loaded ONNX file. Arrays go in and out without a copy; results repeat bit by bit on one machine."""
 
+    runner = "onnxruntime"
+
     def __init__(self, path: Path, threads: int | None = None):
         ort = needs("onnxruntime", "onnx")
         self.manifest = find_manifest(path)

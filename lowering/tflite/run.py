@@ -20,6 +20,8 @@ from .messages import receive, send
 class TFLiteSession(Session):
     """A loaded file with its manifest. A new length is allocated for once and kept until the length changes."""
 
+    runner = "LiteRT"
+
     def __init__(self, path: Path, threads: int | None = None, isolated: bool = True):
         if not path.exists():
             raise UsageError("SC010", f"there is no file {path}")
