@@ -94,6 +94,7 @@ def test_a_branch_on_the_length_limits_it():
     assert capture(Model(lambda x: x * 2 if x.shape[1] > 5 else x), [X]).meta["limits"] == {"T": [6, None]}
 
 
+@pytest.mark.slow
 def test_whisper_accepts_only_its_own_length():
     case = MODELS["whisper_encoder"]()
     error = failing(case.module, [case.inputs["input_features"]], 2)
@@ -104,6 +105,7 @@ def test_whisper_accepts_only_its_own_length():
         capture(case.module, ["input_features=f32[1,16,T]"])
 
 
+@pytest.mark.slow
 def test_all_unknown_operators_at_once():
     class Unknown(nn.Module):
         def __init__(self):

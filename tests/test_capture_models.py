@@ -36,6 +36,7 @@ def test_model(name):
 
 
 @pytest.mark.parametrize("name", ["parakeet", "moonshine_encoder", "bilstm", "log_mel"])
+@pytest.mark.slow
 def test_text_round_trip(name):
     case = MODELS[name]()
     module, _ = capture_with_reference(case.module, case.inputs, case.time_axis)
@@ -43,6 +44,7 @@ def test_text_round_trip(name):
     assert print_module(parse_module(text)) == text
 
 
+@pytest.mark.slow
 def test_weights_are_shared_and_named():
     case = MODELS["conformer"]()
     module, _ = capture_with_reference(case.module, case.inputs, case.time_axis)
@@ -70,6 +72,7 @@ def test_time_is_followed():
     assert module.meta["limits"] == {"T": [11, None]}
 
 
+@pytest.mark.slow
 def test_batches_of_padded_utterances():
     """Batch and length both vary; lengths hide frames of a `nn.TransformerEncoder`."""
     import torch

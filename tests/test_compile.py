@@ -57,6 +57,7 @@ def test_the_shipped_model_in_every_form(target, precision, calibrated, recordin
     assert artifact.report["bytes"] == artifact.path.stat().st_size
 
 
+@pytest.mark.slow
 def test_json_is_one_object_on_standard_output(tmp_path):
     status, out, _ = run(DIGITS / "model.pt", "--json", "-o", "out", cwd=tmp_path)
     assert status == 0
@@ -69,12 +70,14 @@ def test_json_is_one_object_on_standard_output(tmp_path):
     assert len(report["checked_at"]) == 2 and report["checked_at"][0] != report["checked_at"][1]
 
 
+@pytest.mark.slow
 def test_the_result_lands_here_under_the_name_of_the_model(tmp_path):
     status, out, _ = run(DIGITS / "model.pt", "-q", cwd=tmp_path)
     assert (status, out) == (0, "")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.onnx", "model.onnx.json"]
 
 
+@pytest.mark.slow
 def test_tools_on_a_dump(tmp_path):
     status, _, _ = run(DIGITS / "model.pt", "-q", "-o", "out", "--dump-ir", "ir", cwd=tmp_path)
     assert status == 0
@@ -109,6 +112,7 @@ def test_a_gate_that_is_missed_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_wrong_file_is_found_out(tmp_path, monkeypatch):
     from speechc.lowering.onnx.run import OnnxSession
 
@@ -131,6 +135,7 @@ def test_what_a_target_lacks_is_one_error(tmp_path, monkeypatch):
         assert f"blocks.{i}.attention" in err
 
 
+@pytest.mark.slow
 def test_loading_what_was_compiled(tmp_path):
     run(DIGITS / "model.pt", "-q", cwd=tmp_path)
     artifact = speechc.load(tmp_path / "model.onnx")
@@ -142,6 +147,7 @@ def test_loading_what_was_compiled(tmp_path):
         speechc.load(tmp_path / "model.onnx")
 
 
+@pytest.mark.slow
 def test_int8_without_recordings_says_so(tmp_path):
     status, out, _ = run(DIGITS / "model.pt", "--int8", "--json", "-o", "out", cwd=tmp_path)
     assert status == 0
@@ -158,12 +164,14 @@ def test_int8_without_recordings_says_so(tmp_path):
         (["--option", "colour=3", "-o", "new/deep"], 2, "colour"),
     ],
 )
+@pytest.mark.slow
 def test_what_makes_no_sense_leaves_nothing(arguments, status, word, tmp_path):
     found, _, err = run(DIGITS / "model.pt", "-q", *arguments, cwd=tmp_path)
     assert found == status and word in err
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_recording_that_is_too_short(tmp_path):
     (tmp_path / "short").mkdir()
     np.save(tmp_path / "short" / "a.npy", np.zeros((1, 100), np.float32))
@@ -171,6 +179,7 @@ def test_a_recording_that_is_too_short(tmp_path):
     assert status == 2 and "calibration sample 1" in err and "640" in err
 
 
+@pytest.mark.slow
 def test_a_folder_may_have_a_suffix(tmp_path):
     (tmp_path / "v1.onnx").mkdir()
     status, _, err = run(DIGITS / "model.pt", "-q", "-o", "v1.onnx", cwd=tmp_path)

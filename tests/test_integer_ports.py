@@ -18,6 +18,7 @@ def network():
 
 
 @pytest.mark.parametrize("target", ["onnx", "tflite"])
+@pytest.mark.slow
 def test_integers_in_and_out(target, tmp_path):
     import torch
 

@@ -127,6 +127,7 @@ def spoken_digits():
 
 
 @pytest.mark.parametrize("chunk, left", [(16, 64), (4, 0), (8, -1)])
+@pytest.mark.slow
 def test_the_digits_model_by_chunk(chunk, left):
     """The rewrites of the plain model are what the model itself computes by chunk."""
     import torch

@@ -227,6 +227,7 @@ def test_windows_slide_channels_first(name):
 
 @pytest.mark.parametrize("target", ["onnx", "tflite"])
 @pytest.mark.parametrize("name", ["cmvn", "mean", "max"])
+@pytest.mark.slow
 def test_windows_compile(name, target, tmp_path):
     """Files that stream a window of the utterance's statistics give what the whole gives."""
     torch = pytest.importorskip("torch")

@@ -47,6 +47,7 @@ def command(*arguments) -> list[str]:
     return [sys.executable, "-m", "speechc.compiler.cli", *arguments]
 
 
+@pytest.mark.slow
 def test_a_model_that_prints_does_not_reach_standard_output(tmp_path):
     (tmp_path / "loud.py").write_text(LOUD)
     done = subprocess.run(command("loud:make", *INPUT, "--json"), cwd=tmp_path, capture_output=True, text=True)
@@ -76,6 +77,7 @@ def test_json_and_bisect_exclude_each_other(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.slow
 def test_a_signal_leaves_nothing_behind(tmp_path, number):
     (tmp_path / "work").mkdir()
     (tmp_path / "slow.py").write_text(SLOW)

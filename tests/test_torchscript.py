@@ -88,6 +88,7 @@ def test_model_from_its_file(name, how, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["script", "trace"])
+@pytest.mark.slow
 def test_lines_are_those_of_the_user(how, tmp_path):
     path = save(scriptable_conformer().module, tmp_path / "c.pt", how, (torch.randn(1, 40, 20),))
     module = capture(path, ["features=f32[1,T,20]"])
@@ -135,6 +136,7 @@ class Choices(nn.Module):
 
 
 @pytest.mark.parametrize("constants", [{}, {"rate": 8000}, {"rate": 8000, "mode": True}, {"mode": False}])
+@pytest.mark.slow
 def test_control_flow_and_constants(constants, tmp_path):
     torch.manual_seed(0)
     model = Choices().eval()
