@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from . import plugins
 from .errors import IRError, UnsupportedError
 from .expr import Expr, evaluate
 from .types import DTYPES, LIMITS, Dim, Quant, Tensor
@@ -39,7 +40,8 @@ class OpDef:
         self.name, self.meaning, self.effect = name, meaning, effect
         self.carries = carries  # moves stored values without arithmetic: quantized operands pass as they are
         self.doc = inspect.getdoc(meaning) or ""
-        self.family = meaning.__module__.rsplit(".", 1)[-1]
+        module = meaning.__module__
+        self.family = module.removeprefix(f"{__package__}.ops.").partition(".")[0]  # of a plugin's op: its package
         self.operands: list[str] = []
         self.optional: set[str] = set()
         self.variadic: str | None = None
@@ -163,6 +165,9 @@ def definition(kind: str) -> OpDef:
     from . import ops  # noqa: F401  registers the core ops
 
     found = OPS.get(kind)
+    if found is None:
+        plugins.load()
+        found = OPS.get(kind)
     if found is None:
         raise UnsupportedError("SC101", f"there is no op called {kind}", hints=["speechc ops lists all of them"])
     return found

@@ -1,4 +1,4 @@
-"""What every target is: a legality table, `emit`, and a session to run the file; found by folder or entry point."""
+"""What every target is: a legality table, `emit`, and a session to run the file; found by folder or from plugins."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
 
+from ..ir import plugins
 from ..ir.errors import MissingError, UnsupportedError, UsageError
 from ..ir.graph import Graph, Module, Op
 from .manifest import Manifest
 
 # Every folder here is a target: `lowering/<name>/__init__.py` holds `target`.
 TARGETS = tuple(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.ispkg)
+PLUGGED: dict[str, Target] = {}  # those of installed plugins
 SUFFIXES = (".onnx", ".tflite", ".mlpackage", ".engine")  # names that mean a file, not a folder, after -o
 
 
@@ -132,19 +133,28 @@ class Target(ABC):
             )
 
 
+def register(target: Target) -> Target:
+    """Make a plugin's target known by its name, when the plugin is imported. Raises `TypeError` for a name taken."""
+    if target.name in TARGETS or target.name in PLUGGED:
+        raise TypeError(f"two targets are called {target.name}")
+    PLUGGED[target.name] = target
+    return target
+
+
 def target(name: str) -> Target:
-    """The target called `name`, from its folder or from an installed plugin (entry point group speechc.targets)."""
+    """The target called `name`, from its folder or from an installed plugin. Raises `UsageError` SC012."""
+    plugins.load()
     if name in TARGETS:
         return importlib.import_module(f".{name}", __package__).target
-    for point in entry_points(group="speechc.targets"):
-        if point.name == name:
-            return point.load()
+    if name in PLUGGED:
+        return PLUGGED[name]
     raise UsageError("SC012", f"there is no target {name}", hints=[f"one of {', '.join(available())}"])
 
 
 def available() -> list[str]:
-    """Names of all targets, built in and installed."""
-    return [*TARGETS, *(p.name for p in entry_points(group="speechc.targets"))]
+    """Names of all targets: the folders here, then those of installed plugins."""
+    plugins.load()
+    return [*TARGETS, *PLUGGED]
 
 
 def needs(package: str, extra: str):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -114,6 +114,10 @@ class Context:
         """The outputs of `graph`, by the fast executor where there is one, else by the interpreter."""
         return (self.executor or interpret)(graph, feeds)
 
+    def copy(self) -> Context:
+        """One more, with what was said so far, for a graph that goes its own way from here."""
+        return replace(self, remarks=list(self.remarks), _told=set(self._told))
+
     def allow(self) -> bool:
         """Ask before every change; counts it. False once the limit is reached: then change nothing more."""
         if self.limit is not None and self.changes >= self.limit:
@@ -157,9 +161,11 @@ class Pass:
 
 
 def registered() -> dict[str, type[Pass]]:
-    """Every pass by name, those of installed plugins (entry point group speechc.plugins) included."""
+    """Every pass by name, those of installed plugins included."""
+    from ..ir import plugins
     from . import library  # noqa: F401  imports every pass file
 
+    plugins.load()
     return dict(sorted(PASSES.items(), key=lambda item: (STAGES.index(item[1].stage), item[0])))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from importlib.metadata import entry_points
 from pathlib import Path
 
 _NOT_PASSES = {"base", "rewrite", "library"}
@@ -12,5 +11,3 @@ _NOT_PASSES = {"base", "rewrite", "library"}
 for _module in pkgutil.iter_modules([str(Path(__file__).parent)]):
     if _module.name not in _NOT_PASSES:
         importlib.import_module(f".{_module.name}", __package__)
-for _point in entry_points(group="speechc.plugins"):
-    _point.load()

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from ...ir import plugins
 from ...ir.errors import CaptureError, UsageError
 from . import archive, pickled, script_file, script_module
 from .recognise import Kind, recognise
@@ -45,6 +46,7 @@ def open_source(model, weights=None, trust_pickle: bool = False) -> Source:
     SC403 a pickle that was not asked for, SC404 weights without their model, SC406 the factory or its weights do not
     work.
     """
+    plugins.load_part("capture")  # an archive with operators of a plugin opens only once they are known
     if isinstance(model, ExportedProgram):
         source = Source("model", program=model)
     elif isinstance(model, torch.jit.ScriptModule):

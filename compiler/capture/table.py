@@ -40,17 +40,19 @@ class Complex:
     imag: Value
 
 
-def aten(*names: str, parts: bool = False):
+def aten(*names: str, parts: bool = False, library: str = "aten"):
     """Register a builder `f(c, *args, **kwargs)` for operators; arguments are those of the operator's schema.
 
     Tensors arrive as values, symbolic integers as sizes. `parts`: a complex operand goes through part by part.
+    `library` is the namespace of operators that are not PyTorch's own (`torch.library`).
     """
 
     def register(build: Callable) -> Callable:
         for name in names:
-            TABLE[f"aten.{name}" if "." in name else f"aten.{name}.default"] = build
+            full = f"{library}.{name}" if "." in name else f"{library}.{name}.default"
+            TABLE[full] = build
             if parts:
-                PARTS.add(f"aten.{name}" if "." in name else f"aten.{name}.default")
+                PARTS.add(full)
         return build
 
     return register

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ...ir.expr import Expr
 from ...ir.graph import Op
+from ...ir.registry import definition
 from .lower import load_all
 
 FLOAT = frozenset({"f16", "f32", "f64"})
@@ -56,7 +57,7 @@ def why_not(op: Op) -> str | None:
         return "windows slide over channels-first tensors only"
     if op.kind not in ("dequantize", "read", "write") and not op.attrs.get("dynamic"):
         for v in op.operands:
-            if v is not None and v.type.quant is not None and op.kind in ARITHMETIC:
+            if v is not None and v.type.quant is not None and not definition(op.kind).carries:
                 return f"operand {v} is quantized; dequantize it first"
     if op.attrs.get("dynamic") and (why := _dynamic_weight(op)):
         return why
@@ -107,13 +108,3 @@ def _(op: Op) -> str | None:
     if q.type.dtype == "i4" and q.kind != "weight":
         return "int4 is for weights only"
     return None
-
-
-def _arithmetic() -> frozenset[str]:
-    from ...ir import ops  # noqa: F401  registers the core ops
-    from ...ir.registry import OPS
-
-    return frozenset(name for name, d in OPS.items() if not d.carries)
-
-
-ARITHMETIC = _arithmetic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ...ir import plugins
 from ...ir.graph import Op
 from .facts import Fact
 
@@ -27,6 +28,7 @@ def load() -> dict[str, Callable]:
     """The table, every family of rules imported."""
     from . import attention, framewise, refused, running, shape, transposed, window  # noqa: F401
 
+    plugins.load()
     return RULES
 
 
