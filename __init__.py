@@ -1,10 +1,10 @@
-"""speechc: a compiler for speech models (`speechc.compile`, `speechc.load`, `speechc.__version__`)."""
+"""speechc: a compiler for speech models (`speechc.compile`, `compile_all`, `load`)."""
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str):
-    if name in ("compile", "load"):
+    if name in ("compile", "compile_all", "load"):
         from .compiler import api
 
         return getattr(api, name)

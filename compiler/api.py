@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..ir.errors import UsageError
+from ..ir.errors import SpeechcError, UsageError
 from ..lowering.manifest import Manifest
 from ..lowering.stream_session import BatchSession, ManyStreams, StreamSession
 from ..lowering.target import Session
 from . import driver
+from .settings import for_targets
 from .streaming import Streaming
 
 
@@ -65,7 +68,7 @@ def compile(
     inputs: Any = None,
     time_axis: int | Mapping[str, int] = 1,
     target: str = "onnx",
-    precision: str = "float32",
+    precision: str | None = None,
     calibration: Any = None,
     output: str | Path | None = None,
     *,
@@ -92,9 +95,11 @@ def compile(
 
     `model`: an `nn.Module`, an `ExportedProgram`, the path of an archive, or `"package.module:factory"`. `inputs`:
     sample arrays (by name or in order), or texts such as `"audio=f32[1,T]"`; not needed where the archive has its own.
-    `time_axis`: the axis of the input that is time; a dict by input name for several. `calibration`: feeds, or a folder
-    of recordings. `integer_ports`: the file takes and gives int8 (with calibration). `output`: a file or folder (the
-    current one by default).
+    `time_axis`: the axis of the input that is time; a dict by input name for several. `precision`: "float32",
+    "float16", "int8" or what else the target has (by default what suits it: float16 for Core ML, else float32).
+    `calibration`: feeds, or a folder of recordings. `options` are the target's own (`speechc options TARGET`).
+    `integer_ports`: the file takes and gives int8 (with calibration). `output`: a file or folder (the current one by
+    default).
 
     `stream="320ms"` (or `"12 frames"`) makes a file that takes so much a step and keeps its states: `Artifact.stream`
     runs it. `attention`, `left_context`, `conv`, `bidirectional` and `normalise` change the model so that it can
@@ -107,23 +112,42 @@ def compile(
 
     Raises `SpeechcError` with a code.
     """
+    subject, settings = _prepared(**locals())
+    return _artifact(driver.build(subject, settings))
+
+
+def compile_all(
+    model: Any,
+    inputs: Any = None,
+    time_axis: int | Mapping[str, int] = 1,
+    *,
+    targets: Iterable[str] | None = None,
+    **more: Any,
+) -> dict[str, Artifact]:
+    """Compile a model for several targets (all that there are, by default): files by target, in the folder `output`.
+
+    `more` is what `compile` takes as well; `options` may be those of any of the targets. Passes that all targets need
+    run once. Raises the first `SpeechcError` of a target, after the others' files are written.
+    """
+    given = signature(compile).bind(model, inputs, time_axis, **more)
+    given.apply_defaults()
+    subject, settings = _prepared(**given.arguments)
+    made = driver.build_all(subject, for_targets(settings, targets))
+    for found in made:
+        if isinstance(found, SpeechcError):
+            raise found
+    return {report.target: _artifact(report) for report in made}
+
+
+def _prepared(*, model, inputs, time_axis, weights, trust_pickle, output, options, **given):
+    """What the driver wants, from the arguments of `compile`."""
     subject = driver.read_subject(model, inputs, time_axis, Path(weights) if weights else None, trust_pickle)
-    settings = driver.Settings(
-        target=target,
-        precision=precision,
-        calibration=calibration,
-        output=Path(output) if output is not None else None,
-        name=name,
-        min_snr=min_snr,
-        options=dict(options or {}),
-        integer_ports=integer_ports,
-        sample_rate=sample_rate,
-        streaming=Streaming(
-            stream, attention, left_context, conv, bidirectional, normalise, max_latency, batch, cache, frame_shift
-        ),
-        ctc=ctc,
-    )
-    report = driver.build(subject, settings)
+    streaming = Streaming(**{f.name: given.pop(f.name) for f in fields(Streaming)})
+    output = Path(output) if output is not None else None
+    return subject, driver.Settings(**given, output=output, options=dict(options or {}), streaming=streaming)
+
+
+def _artifact(report: driver.Report) -> Artifact:
     return Artifact(report.artefact, driver.manifest_of(report.artefact), report.as_dict())
 
 

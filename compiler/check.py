@@ -19,7 +19,7 @@ from .samples import Feeds, real_outputs, stored_feeds
 # float32 results differ by the order of sums; 1e-4 of the largest output covers a few hundred layers of it.
 FLOAT32 = 1e-4
 # What a precision may cost at the last output in dB, unless --min-snr says otherwise.
-MIN_SNR = {"float16": 40.0, "int8": 20.0, "int4": 10.0}
+MIN_SNR = {"float16": 40.0, "int8": 20.0, "int8+float16": 20.0, "int4": 10.0}
 
 
 @dataclass

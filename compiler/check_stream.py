@@ -26,7 +26,7 @@ from .step_runner import run_stream
 
 # Streamed and whole differ by the order of sums. In float16 that is 11 bits of mantissa; in int8 a sum next to a tie
 # goes to the other code, one step of the scale, which later layers carry on.
-STREAMED_SNR = {"float16": 40.0, "int8": 40.0}
+STREAMED_SNR = {"float16": 40.0, "int8": 40.0, "int8+float16": 40.0}
 MOST_CHUNKS = 48  # of the longest sample that the proof runs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from fractions import Fraction
 
 from ..ir.errors import UsageError
@@ -26,11 +27,7 @@ class Stages:
 
     def __init__(self, passes: Sequence[Pass], module: Module):
         self.passes = list(passes)
-        rewriting = [i for i, p in enumerate(passes, 1) if p.equal == MEASURED]
-        streaming = [i for i, p in enumerate(passes, 1) if isinstance(p.equal, StreamedIsWhole)]
-        self.at = {"whole": streaming[0] - 1} if streaming else {}
-        if rewriting:
-            self.at |= {"normal": rewriting[0] - 1, "rewritten": rewriting[-1]}
+        self.at = _places(passes)
         self.normal: Module | None = None
         self.rewritten: Module | None = None
         self.whole: Module | None = None
@@ -40,6 +37,13 @@ class Stages:
         for name, wanted in self.at.items():
             if wanted == index:
                 setattr(self, name, clone(module))
+
+    def branched(self, passes: Sequence[Pass], done: int, module: Module) -> Stages:
+        """Copies made so far, for a compilation of `module` that goes on behind the first `done` of `passes`."""
+        again = copy(self)
+        again.passes, again.at = list(passes), _places(passes)
+        again(done, None, module, None)
+        return again
 
     @property
     def streams(self) -> bool:
@@ -89,6 +93,14 @@ class Stages:
             sizes = zip(v.type.sizes, larger[name].type.sizes) if name in larger else ()
             found[name] = next((i for i, (a, b) in enumerate(sizes) if a != b), None)
         return {name: axis for name, axis in found.items() if axis is not None}
+
+
+def _places(passes: Sequence[Pass]) -> dict[str, int]:
+    """After how many passes each copy is made."""
+    rewriting = [i for i, p in enumerate(passes, 1) if p.equal == MEASURED]
+    streaming = [i for i, p in enumerate(passes, 1) if isinstance(p.equal, StreamedIsWhole)]
+    at = {"whole": streaming[0] - 1} if streaming else {}
+    return at | ({"normal": rewriting[0] - 1, "rewritten": rewriting[-1]} if rewriting else {})
 
 
 def stream_axis(type: Tensor, batch: int) -> int | None:

@@ -154,7 +154,7 @@ class File:
             raise UnsupportedError(
                 "SC314",
                 f"the constants take {payload / 2**30:.2f} GiB; a TFLite file holds less than 2 GiB",
-                hints=["--int8 (a quarter of the size) or --precision float16 (half of it)", "--target onnx"],
+                hints=["--int8 (a quarter of the size) or --fp16 (half of it)", "--target onnx"],
             )
         codes = [s.OperatorCodeT(builtinCode=b, deprecatedBuiltinCode=min(b, 127), version=v) for b, v in self._codes]
         model = s.ModelT(version=3, operatorCodes=codes, subgraphs=self.subgraphs, buffers=self.buffers,
