@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_type_hints
 
 import typer
 
@@ -78,10 +78,13 @@ def compile_(
     model: Annotated[
         str, typer.Argument(help="torch.export archive, TorchScript, pickled module, package.module:factory or .sir")
     ],
-    target: Annotated[str, typer.Option("--target", "-t", help="onnx, tflite, or an installed plugin's.")] = "onnx",
+    target: Annotated[
+        str, typer.Option("--target", "-t", help="onnx, tflite, coreml, tensorrt, a plugin's, or all.")
+    ] = "onnx",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File or folder of the result.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Weights and, where it pays, activations in int8.")] = False,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Weights (ONNX: arithmetic too) in float16.")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Weights (TFLite) or arithmetic (others) in float16.")] = False,
+    fp32: Annotated[bool, typer.Option("--fp32", help="Float32, where that is not the target's default.")] = False,
     int8_io: Annotated[bool, typer.Option("--int8-io", help="Inputs and outputs of the file in int8 too.")] = False,
     calibrate: Annotated[Path | None, typer.Option("--calibrate", metavar="DIR", help="Recordings for int8.")] = None,
     sample_rate: Annotated[
@@ -89,7 +92,8 @@ def compile_(
     ] = None,
     min_snr: Annotated[float | None, typer.Option("--min-snr", metavar="DB", help="What the file must reach.")] = None,
     option: Annotated[
-        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="An option of the target.")
+        list[str] | None,
+        typer.Option("--option", metavar="NAME=VALUE", help="An option of the target: speechc targets."),
     ] = None,
     stream: Stream = None,
     attention: Attention = None,
@@ -119,15 +123,15 @@ def compile_(
 ) -> None:
     """Compile a model to a file for a target, and prove that the file does what the model did."""
     from . import driver, show
+    from .settings import for_targets
     from .streaming import Streaming
+    from .target_flags import ALL
 
-    if int8 and fp16:
-        raise UsageError("SC014", "--int8 and --fp16 exclude each other")
-    if bisect and as_json:
-        raise UsageError("SC017", "--json prints the result of a compilation; --bisect makes none")
+    if bisect and (as_json or target == ALL):
+        raise UsageError("SC017", "--bisect looks into one target, and makes nothing that --json could print")
     settings = driver.Settings(
         target=target,
-        precision="int8" if int8 else "float16" if fp16 else "float32",
+        precision=_precision(int8, fp16, fp32),
         calibration=calibrate,
         output=output,
         min_snr=min_snr,
@@ -149,10 +153,17 @@ def compile_(
         if model.endswith(".sir") and (inputs or time_axis):
             raise UsageError("SC046", f"{model} describes its own inputs: leave --input and --time-axis out")
         subject = driver.read_subject(model, inputs, _axes(time_axis), weights, trust_pickle)
-        found = driver.find_culprit(subject, settings) if bisect else None
-        report = None if bisect else driver.build(subject, settings, progress)
-    if report is None:
+        if bisect:
+            found = driver.find_culprit(subject, settings)
+        elif target == ALL:
+            each = for_targets(settings)
+            made = driver.build_all(subject, each, progress)
+        else:
+            report = driver.build(subject, settings, progress)
+    if bisect:
         show.culprit(found)
+    elif target == ALL:
+        show.all_reports(each, made, as_json, quiet)
     elif as_json:
         print(json.dumps(report.as_dict()))
     elif not quiet:
@@ -211,6 +222,14 @@ def opt(
         print(subject.module, end="")
     if not quiet:
         show.steps(steps, context.remarks)
+
+
+@app.command()
+def targets() -> None:
+    """List every target: its files, precisions and options, which are flags of `compile` as well."""
+    from . import show
+
+    show.targets()
 
 
 @app.command()
@@ -273,6 +292,13 @@ def _split(texts: str | None) -> list[str] | None:
     return None if texts is None else split_commas(texts)
 
 
+def _precision(int8: bool, fp16: bool, fp32: bool) -> str | None:
+    asked = [name for name, on in (("int8", int8), ("float16", fp16), ("float32", fp32)) if on]
+    if len(asked) > 1 and fp32:
+        raise UsageError("SC014", "--fp32 excludes --int8 and --fp16")
+    return "+".join(asked) or None
+
+
 def _named(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals:
@@ -300,6 +326,13 @@ def _one_of(value: str, allowed: tuple[str, ...], what: str) -> str:
     return value
 
 
+def _flags(command) -> set[str]:
+    """Every flag of a command."""
+    hints = get_type_hints(command, include_extras=True).values()
+    options = [m for h in hints for m in getattr(h, "__metadata__", ()) if isinstance(m, typer.models.OptionInfo)]
+    return {name for option in options for name in option.param_decls or ()}
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `speechc` command; ends the process with the exit status of the design's table."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -310,6 +343,10 @@ def main(arguments: list[str] | None = None) -> None:
     elif first is not None and first not in commands and not {"-h", "--help"} & set(given):
         given = ["compile", *given]
     try:
+        if given[:1] == ["compile"]:
+            from .target_flags import as_options
+
+            given = as_options(given, _flags(compile_))
         with ended_cleanly():
             app(given, prog_name="speechc", standalone_mode=True)
     except SpeechcError as error:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -15,13 +16,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..ir.errors import NUMERICAL
+from ..ir.errors import NUMERICAL, SpeechcError
 from ..ir.graph import Module
 from ..ir.text import load, print_module
 from ..passes.base import Remark, registered
+from . import show_targets
 from .bisect import Culprit
-from .driver import Report, manifest_of
+from .driver import manifest_of
 from .manager import Step
+from .report import Report
+from .settings import Settings
 from .show_stream import facts, latency_tables, size_text, step_facts
 
 # A pipe or a file has no width of its own; tables must not be broken for it.
@@ -45,6 +49,7 @@ def report(r: Report) -> None:
     table.add_row("file", str(r.artefact))
     table.add_row("target", f"{r.target}, {r.precision}")
     table.add_row("size", size_text(r.bytes))
+    table.add_row("checked by", r.checked_by)
     model = "the model"
     if r.rewrite is not None:
         model = "the rewritten model" if r.streamed is None else "the model, rewrite included"
@@ -70,6 +75,28 @@ def report(r: Report) -> None:
     for text in r.remarks:
         if text.startswith("note"):
             err.print(text, markup=False)
+
+
+def all_reports(
+    settings: Sequence[Settings], made: Sequence[Report | SpeechcError], as_json: bool, quiet: bool
+) -> None:
+    """One table (or JSON object) for several targets, then the errors of those that failed, and their exit status."""
+    errors = [found for found in made if isinstance(found, SpeechcError)]
+    if as_json:
+        failed = lambda s, e: {"target": s.target, "error": e.code, "message": str(e)}
+        each = [failed(s, m) if isinstance(m, SpeechcError) else m.as_dict() for s, m in zip(settings, made)]
+        out.print_json(json.dumps({"targets": each}), indent=None)
+    elif not quiet:
+        err.print(show_targets.together(settings, made))
+    for error in errors:
+        print(error, file=sys.stderr)
+    if errors:
+        sys.exit(errors[0].exit_code)
+
+
+def targets() -> None:
+    """The table of `speechc targets`."""
+    out.print(show_targets.targets())
 
 
 def steps(done: Iterable[Step], remarks: Iterable[Remark]) -> None:
