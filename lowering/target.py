@@ -120,6 +120,14 @@ class Target(ABC):
     def load(self, path: Path, threads: int | None = None) -> Session:
         """Open a file that `emit` wrote."""
 
+    def chosen(self, options: Mapping[str, object]) -> dict[str, object]:
+        """Every option by name, with its default where it is not given. Raises `UsageError` SC065 for one unknown."""
+        known = {o.name: o.default for o in self.options}
+        if unknown := sorted(set(options) - set(known)):
+            has = ", ".join(known) or "none"
+            raise UsageError("SC065", f"the target {self.name} has no option {', '.join(unknown)} (it has {has})")
+        return known | dict(options)
+
     def check(self, graph: Graph) -> None:
         """Raise one error that lists every op that this target lacks, by module path (exit status 4)."""
         found = [(op, why) for op in graph.ops if (why := self.illegal(op)) is not None]
