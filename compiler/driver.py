@@ -126,7 +126,7 @@ class Together:
         module = subject.module
         first = settings[0]
         targets = [find_target(s.target) for s in settings]
-        finals = [output_path(s, subject.name, t.suffix) for s, t in zip(settings, targets)]
+        finals = [output_path(s, subject.name, t) for s, t in zip(settings, targets)]
         self.graph = next(iter(module.graphs.values()))
         self.samples = calibration_feeds(subject, first)
         self.feeds = [

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..ir.errors import UsageError
-from ..lowering.target import SUFFIXES
+from ..lowering.target import SUFFIXES, Target
 from .settings import Settings
 
 
-def output_path(settings: Settings, name: str, suffix: str) -> Path:
+def output_path(settings: Settings, name: str, target: Target) -> Path:
     """Where the artefact goes: the file or folder asked for, or the current folder, under the model's name."""
-    out = settings.output or Path.cwd()
-    if out.suffix == suffix and not out.is_dir():
+    out, suffix = settings.output or Path.cwd(), target.suffix
+    if out.suffix == suffix and (target.folder or not out.is_dir()):
         path = out
     elif out.suffix in SUFFIXES and not out.is_dir():
         raise UsageError("SC011", f"{out} is no name for a {suffix} file", hints=[f"-o {out.with_suffix(suffix)}"])
@@ -25,13 +25,18 @@ def output_path(settings: Settings, name: str, suffix: str) -> Path:
     folder = path.parent
     existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     try:
-        if path.is_dir():
+        if path.is_dir() and not (target.folder and _is_package(path)):
             raise IsADirectoryError(None, "a folder has that name")
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise UsageError("SC011", f"cannot write {path} ({error.strerror or error})") from None
     return path
+
+
+def _is_package(path: Path) -> bool:
+    """Whether a folder is an earlier result, to be written over, and nothing else that a user may have there."""
+    return (path / "Manifest.json").is_file()
 
 
 class Workshop:

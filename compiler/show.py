@@ -24,6 +24,7 @@ from . import show_targets
 from .bisect import Culprit
 from .driver import manifest_of
 from .manager import Step
+from .place import size_of
 from .report import Report
 from .settings import Settings
 from .show_stream import facts, latency_tables, size_text, step_facts
@@ -157,7 +158,7 @@ def inspect(path: Path, depth: int) -> None:
     """The summary of `speechc inspect`."""
     if path.suffix != ".sir":
         m = manifest_of(path)
-        out.print(f"{path}: {m.target}, {m.precision}, {size_text(path.stat().st_size)}", markup=False)
+        out.print(f"{path}: {m.target}, {m.precision}, {size_text(size_of([path]))}", markup=False)
         for what, ports in (("input", m.inputs), ("output", m.outputs), ("state", m.states)):
             for p in ports:
                 out.print(f"  {what} {p.name}: {p.dtype}[{', '.join(map(str, p.shape))}]", markup=False)
