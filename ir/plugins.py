@@ -11,10 +11,12 @@ plugin can register only beside a heavy package waits (`later`).
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 import traceback
 from collections import defaultdict
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import MissingError, SpeechcError, UsageError
@@ -23,6 +25,13 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "speechc.plugins"
+# Files in which an error is raised, not made.
+_ROOT = Path(__file__).parents[1]
+_NOT_THEIRS = (
+    "<",
+    importlib.__path__[0],
+    *(f"{_ROOT / name}{os.sep}" for name in ("ir", "passes", "lowering", "compiler")),
+)
 _lock = threading.RLock()
 _done: set[str] = set()  # parts that are loaded, or being loaded
 _failed: dict[str, Exception] = {}  # by module: a second import of half a plugin would say something else
@@ -94,8 +103,8 @@ def _loaded(load, module: str, place: str) -> None:
                 hints=[f"pip install {missing}"],
             ) from error
         said = error.message if isinstance(error, SpeechcError) else f"{type(error).__name__}: {error}"
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
-        where = [f"{f.filename}:{f.lineno}: {f.line}" for f in frames[-1:] if f.filename != __file__]
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_NOT_THEIRS)]
+        where = [f"{f.filename}:{f.lineno}: {f.line}" for f in frames[-1:]]
         raise UsageError(
             "SC066", f"the plugin {place} cannot be loaded: {said}", where, ["repair it, or pip uninstall its package"]
         ) from error

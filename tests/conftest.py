@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+collect_ignore = ["plugin_example"]  # a package of its own: test_plugin.py installs it and runs its tests
 
 
 def pytest_addoption(parser):

@@ -18,7 +18,11 @@ def lower(*kinds: str, integer: bool | tuple[str, ...] = (), activates: bool | t
     """
 
     def register(function: Callable) -> Callable:
+        if not function.__module__.startswith(f"{__package__}."):
+            from . import ops  # noqa: F401  a plugin's come last, so that one too many is its fault
         for kind in kinds:
+            if kind in LOWERINGS:
+                raise TypeError(f"{kind} has two lowerings to TFLite")
             LOWERINGS[kind] = function
         INTEGER.update(kinds if integer is True else integer)
         ACTIVATES.update(kinds if activates is True else activates)
