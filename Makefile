@@ -23,6 +23,7 @@ bench: $(VENV)/full
 	$(BIN)/python benchmarks/digits.py
 	$(BIN)/python benchmarks/streaming.py
 	$(BIN)/python benchmarks/digits_stream.py
+	$(BIN)/python benchmarks/targets.py
 	$(BIN)/python benchmarks/compile_time.py
 	$(BIN)/python benchmarks/integer_ops.py
 	$(BIN)/python benchmarks/text.py
