@@ -32,8 +32,9 @@ class Port:
     `shape` holds integers, and text for symbolic sizes (`"T"`, `"T//4"`). `time` is set where one axis is time: its
     axis, clock, rate (frames per tick of the clock, as a fraction), delay (frames) and length. `quant` is
     [scale, zero_point] of an integer port. States have `initial` (a number, text for one that is not finite, or nested
-    lists; `initial_array` reads it) and the name of the output that carries the new value. In a step file for several
-    streams `batch_axis` counts them.
+    lists; `initial_array` reads it) and the name of the output that carries the new value; a `native` state is held by
+    the runtime and has none. In a step file for several streams `batch_axis` counts them. `file_dtype` is the element
+    type in the file, where that is another one than the model's.
     """
 
     name: str
@@ -45,6 +46,8 @@ class Port:
     initial: float | str | list | None = None
     output: str | None = None
     batch_axis: int | None = None
+    file_dtype: str | None = None
+    native: bool = False
 
 
 @dataclass

@@ -21,8 +21,12 @@ HEAVY = {
     "onnx": ("lowering/onnx",),
     "onnx_ir": ("lowering/onnx",),
     "onnxruntime": ("lowering/onnx",),
+    "coremltools": ("lowering/coreml",),
     "ai_edge_litert": ("lowering/tflite",),
     "flatbuffers": ("lowering/tflite",),
+    "onnx_graphsurgeon": ("lowering/tensorrt",),
+    "tensorrt": ("lowering/tensorrt",),
+    "tensorrt_rtx": ("lowering/tensorrt",),
     "tensorflow": (),
     "transformers": ("compiler/capture",),
 }
