@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,7 +13,7 @@ from ...ir.graph import Graph, Loc, Op, Value
 from ...ir.types import Tensor
 from ...ir.weights import Weight
 from ..target import needs
-from .lower import BASE_OPSET, load_all
+from .lower import BASE_OPSET, Lowering, load_all
 from .names import Names, folder
 from .sizes import Sizes
 
@@ -24,12 +24,18 @@ IR_VERSION = {13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22
 
 
 class Emitter:
-    """The ONNX graph being built. Lowerings call `node` with IR values, ONNX values or arrays as inputs."""
+    """The ONNX graph being built. Lowerings call `node` with IR values, ONNX values or arrays as inputs.
 
-    def __init__(self, graph: Graph):
+    `table` holds the lowerings (ONNX's own by default). With `defaults` a state that starts from stored values is an
+    input that may be left out.
+    """
+
+    defaults = True
+
+    def __init__(self, graph: Graph, table: Mapping[str, Lowering] | None = None):
         self.graph = graph
         self.onnx = needs("onnx_ir", "onnx")
-        self.table = load_all()
+        self.table = load_all() if table is None else table
         self.opset = max([BASE_OPSET, *(self.table[op.kind].opset(op) for op in graph.ops)])
         self.names = Names()
         self.nodes: list = []
@@ -57,7 +63,9 @@ class Emitter:
             self._port(v, v.name)
         for name, v in self.graph.states.items():
             port = self._port(v, f"state.{name}")
-            if isinstance(v.payload.initial, Weight):  # an input with a default: what the first call reads
+            if self.defaults and isinstance(
+                v.payload.initial, Weight
+            ):  # an input with a default: what the first call reads
                 weight = v.payload.initial
                 port.const_value = self._lazy(port.name, weight.type, lambda w=weight: w.array)
                 self.initializers[port.name] = port

@@ -21,17 +21,25 @@ class Lowering:
 LOWER: dict[str, Lowering] = {}
 
 
-def lower(*kinds: str, opset: int | Callable[[Op], int] = BASE_OPSET):
-    """Register the lowering of `kinds`: `build(e, *operands, **attributes)`, or with `kind` first for several."""
+def registering(table: dict[str, Lowering]) -> Callable:
+    """A decorator that puts lowerings into `table`."""
 
-    def register(build: Callable) -> Callable:
-        need = opset if callable(opset) else (lambda op: opset)
-        for kind in kinds:
-            one = (lambda e, *a, kind=kind, **k: build(e, kind, *a, **k)) if len(kinds) > 1 else build
-            LOWER[kind] = Lowering(one, need)
-        return build
+    def lower(*kinds: str, opset: int | Callable[[Op], int] = BASE_OPSET):
+        """Register the lowering of `kinds`: `build(e, *operands, **attributes)`, or with `kind` first for several."""
 
-    return register
+        def register(build: Callable) -> Callable:
+            need = opset if callable(opset) else (lambda op: opset)
+            for kind in kinds:
+                one = (lambda e, *a, kind=kind, **k: build(e, kind, *a, **k)) if len(kinds) > 1 else build
+                table[kind] = Lowering(one, need)
+            return build
+
+        return register
+
+    return lower
+
+
+lower = registering(LOWER)
 
 
 def load_all() -> dict[str, Lowering]:

@@ -18,9 +18,9 @@ class OnnxSession(Session):
 
     runner = "onnxruntime"
 
-    def __init__(self, path: Path, threads: int | None = None):
+    def __init__(self, path: Path, threads: int | None = None, manifest: Manifest | None = None):
         ort = needs("onnxruntime", "onnx")
-        self.manifest = find_manifest(path)
+        self.manifest = find_manifest(path) if manifest is None else manifest
         options = ort.SessionOptions()
         options.log_severity_level = 4  # what it would log as an error is raised
         options.use_deterministic_compute = True
@@ -52,9 +52,12 @@ class OnnxSession(Session):
         return {p.name: made[p.file_name] for p in self.manifest.outputs}
 
 
-def find_manifest(path: Path) -> Manifest:
-    """The manifest beside a file; one of several graphs (`model.encoder.onnx`) is described in `model.onnx.json`."""
-    family = path.with_name(path.name.removesuffix(".onnx").rpartition(".")[0] + ".onnx")
+def find_manifest(path: Path, suffix: str = ".onnx") -> Manifest:
+    """The manifest beside a file; one of several graphs (`model.encoder.onnx`) is described in `model.onnx.json`.
+
+    Raises `UsageError` SC036 where there is none.
+    """
+    family = path.with_name(path.name.removesuffix(suffix).rpartition(".")[0] + suffix)
     for beside in (manifest_path(path), manifest_path(family)):
         if beside.exists():
             found = Manifest.load(beside)
