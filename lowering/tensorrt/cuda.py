@@ -93,4 +93,4 @@ class Device:
     def _do(self, name: str, *arguments) -> None:
         status = getattr(self._cuda, name)(*arguments)
         if status:
-            raise NumericalError("SC514", f"CUDA's {name} failed with status {status}")
+            raise NumericalError("SC515", f"CUDA's {name} failed with status {status}")

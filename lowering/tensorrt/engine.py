@@ -46,7 +46,7 @@ class EngineSession(Session):
         for name, array in made.items():
             self._bind(name, array.nbytes)
         if not self.context.execute_async_v3(self.device.stream):
-            raise NumericalError("SC514", f"the engine {self.manifest.artefact} does not run")
+            raise NumericalError("SC515", f"the engine {self.manifest.artefact} does not run")
         self.device.wait()
         for name, array in made.items():
             self.device.download(array, self._buffers[name][0])
