@@ -15,6 +15,7 @@ import os
 import threading
 import traceback
 from collections import defaultdict
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,6 +81,14 @@ def load_part(part: str) -> None:
             for module, place in _waiting[part]:
                 _loaded(lambda module=module: importlib.import_module(module), module, place)
             _done.add(part)
+
+
+def is_plugged(registered: Callable) -> bool:
+    """Whether what is being registered is a plugin's. Then a table first completes itself.
+
+    So what is there twice is the plugin's fault, whichever is imported first.
+    """
+    return not registered.__module__.startswith(__package__.rpartition(".")[0] + ".")
 
 
 def _place(point: EntryPoint) -> str:

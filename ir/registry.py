@@ -149,6 +149,8 @@ def op(function: Callable | str | None = None, *, carries: bool = False, effect:
     """Define an op from its meaning; `@op`, `@op("name")` or `@op(carries=True)`."""
 
     def define(meaning: Callable, name: str | None = None) -> OpDef:
+        if plugins.is_plugged(meaning):
+            from . import ops  # noqa: F401  registers the core ops
         definition = OpDef(name or meaning.__name__, meaning, carries, effect)
         if definition.name in OPS:
             raise IRError(f"op {definition.name} is defined twice")

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..ir import plugins
 from ..ir.errors import UsageError
 from ..ir.graph import Graph, Loc, Op
 from ..ir.interpreter import run as interpret
@@ -145,6 +146,8 @@ class Pass:
         super().__init_subclass__(**kwargs)
         if "name" not in cls.__dict__:
             return
+        if plugins.is_plugged(cls):
+            from . import library  # noqa: F401  imports every pass file
         if cls.stage not in STAGES:
             raise TypeError(f"{cls.__name__}.stage is {cls.stage!r}; stages are {', '.join(STAGES)}")
         if cls.name in PASSES and PASSES[cls.name].__module__ != cls.__module__:
@@ -162,7 +165,6 @@ class Pass:
 
 def registered() -> dict[str, type[Pass]]:
     """Every pass by name, those of installed plugins included."""
-    from ..ir import plugins
     from . import library  # noqa: F401  imports every pass file
 
     plugins.load()

@@ -66,6 +66,15 @@ def test_one_session_runs_at_every_length(tmp_path):
     session.close()
 
 
+def test_a_number_in_and_out(tmp_path):
+    module = Module()
+    g = module.graph("main")
+    g.output(Builder(g, Loc("gain")).tanh(g.input("x", Tensor("f32", ()))), "y")
+    path, _ = target.emit(module, tmp_path / "m.tflite", "float32", {})
+    (y,) = target.load(path).run(np.array(0.5, np.float32))
+    assert y.shape == () and abs(y - np.tanh(0.5)) < 1e-6
+
+
 def test_the_file_can_be_allocated_as_it_is(tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...ir.graph import Op
+from ...ir.plugins import is_plugged
 
 FIRST = 15  # the release with the first ML programs
 
@@ -26,8 +27,12 @@ def lower(*kinds: str, since: int | Callable[[Op], int] = FIRST):
 
     def register(build: Callable) -> Callable:
         need = since if callable(since) else (lambda op: since)
+        if is_plugged(build):
+            load_all()
         for kind in kinds:
             one = (lambda e, *a, kind=kind, **k: build(e, kind, *a, **k)) if len(kinds) > 1 else build
+            if kind in LOWER:
+                raise TypeError(f"{kind} has two lowerings to Core ML")
             LOWER[kind] = Lowering(one, need)
         return build
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...ir.graph import Op
+from ...ir.plugins import is_plugged
 
 BASE_OPSET = 13  # axes as inputs, per-channel quantization, softmax over any one axis
 
@@ -29,7 +30,11 @@ def registering(table: dict[str, Lowering]) -> Callable:
 
         def register(build: Callable) -> Callable:
             need = opset if callable(opset) else (lambda op: opset)
+            if is_plugged(build):
+                load_all()
             for kind in kinds:
+                if kind in table:
+                    raise TypeError(f"{kind} has two lowerings to ONNX")
                 one = (lambda e, *a, kind=kind, **k: build(e, kind, *a, **k)) if len(kinds) > 1 else build
                 table[kind] = Lowering(one, need)
             return build

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ...ir.plugins import is_plugged
+
 LOWERINGS: dict[str, Callable] = {}
 CHECKS: dict[str, list[Callable]] = {}
 INTEGER: set[str] = set()  # ops whose kernels compute on int8; the others are wrapped in DEQUANTIZE and QUANTIZE
@@ -18,8 +20,8 @@ def lower(*kinds: str, integer: bool | tuple[str, ...] = (), activates: bool | t
     """
 
     def register(function: Callable) -> Callable:
-        if not function.__module__.startswith(f"{__package__}."):
-            from . import ops  # noqa: F401  a plugin's come last, so that one too many is its fault
+        if is_plugged(function):
+            from . import ops  # noqa: F401
         for kind in kinds:
             if kind in LOWERINGS:
                 raise TypeError(f"{kind} has two lowerings to TFLite")

@@ -82,7 +82,7 @@ class Engine:
         for name, array in arrays.items():
             self.interpreter.set_tensor(self.inputs[name], array)
         self.interpreter.invoke()
-        return {n: self.interpreter.get_tensor(i) for n, i in self.outputs.items()}
+        return {n: np.asarray(self.interpreter.get_tensor(i)) for n, i in self.outputs.items()}  # scalars too
 
     def reset(self) -> None:
         """Put variables that live inside the file back to zero."""
