@@ -30,7 +30,7 @@ from .place import Workshop, deliver, output_path, size_of
 from .plan import plan
 from .reduce import write_reproducer
 from .report import Report
-from .samples import Feeds, as_feeds, at_lengths, check_limits
+from .samples import Feeds, as_feeds, at_lengths, check_limits, fitting
 from .settings import Settings
 from .stages import Stages
 from .streamed import describe
@@ -211,7 +211,8 @@ class Together:
             else:
                 locate = lambda feed: str(first_divergence(module, target, feed, precision, FLOAT32) or "")
                 meant = reference if loss is None else partial(meaning, stages.rewritten)
-                proof = prove(meant, module, load, self.feeds, *checked, locate)
+                taken = fitting(self.feeds, self.graph, manifest_of(folder / final.name))
+                proof = prove(meant, module, load, taken, *checked, locate)
             heard = transcribed(reference, stages.rewritten, load, settings.calibration, context.run, tokens)
             files = deliver(written, final.parent)
         remarks = [str(r) for r in context.remarks]

@@ -12,6 +12,7 @@ from ..ir.graph import Graph
 from ..ir.interpreter import bind_sizes
 from ..ir.registry import dequantized, quantized
 from ..ir.types import DTYPES, offline
+from ..lowering.manifest import Manifest
 from ..lowering.streaming import CLOCK_INPUT
 
 Feeds = dict[str, np.ndarray]
@@ -68,6 +69,23 @@ def at_lengths(feeds: Feeds, graph: Graph, limits: Mapping[str, list[int | None]
     if not sizes or other == sizes:
         return [feeds]
     return [feeds, {v.name: _cut(feeds[v.name], [evaluate(d.size, other) for d in v.type.shape]) for v in graph.inputs}]
+
+
+def fitting(feeds: list[Feeds], graph: Graph, manifest: Manifest) -> list[Feeds]:
+    """The feeds at sizes that a file takes: as they are, or cut or repeated to the nearest of its lengths."""
+    made = []
+    for feed in feeds:
+        sizes = bind_sizes(graph, feed)
+        wanted = {name: _nearest(n, manifest, name) for name, n in sizes.items()}
+        made.append(feed if wanted == sizes else resized(feed, graph, wanted))
+    return made
+
+
+def _nearest(n: int, manifest: Manifest, name: str) -> int:
+    if few := manifest.lengths.get(name):
+        return min(few, key=lambda length: abs(length - n))
+    least, most = manifest.limits.get(name, [None, None])
+    return min(max(n, least or 1), most or n)
 
 
 def resized(feeds: Feeds, graph: Graph, sizes: Mapping[str, int]) -> Feeds:

@@ -64,6 +64,7 @@ class Manifest:
     tokens: list[str] | None = None
     source_hash: str = ""
     limits: dict[str, list[int | None]] = field(default_factory=dict)  # symbol: [least, most]
+    lengths: dict[str, list[int]] = field(default_factory=dict)  # symbol: all values it may have, where they are few
     reset: str | None = None  # what a runner must call between utterances, where the file itself keeps state
     notes: list[str] = field(default_factory=list)
     streaming: dict[str, Any] | None = None  # of a step file: chunk, clock, latency, flushing; see `streaming_facts`

@@ -37,7 +37,7 @@ def bounds(manifest: Manifest, graph: Graph, choices: Choices) -> dict[str, tupl
         if unfit:
             raise UsageError("SC068", f"length {unfit[0]}: the model takes {low} to {high}")
         made[name] = (choices.lengths[0], choices.lengths[-1])
-        manifest.meta["lengths"] = {name: list(choices.lengths)}
+        manifest.lengths[name] = list(choices.lengths)
     manifest.limits.update({n: list(b) for n, b in made.items()})
     return made
 

@@ -50,7 +50,7 @@ class CoreMLSession(Session):
         return {p.name: _incoming(made[p.file_name], p) for p in self.manifest.outputs}
 
     def _check_lengths(self, feeds: Mapping[str, np.ndarray]) -> None:
-        for name, lengths in self.manifest.meta.get("lengths", {}).items():
+        for name, lengths in self.manifest.lengths.items():
             for p in self.manifest.inputs:
                 for axis, size in enumerate(p.shape):
                     n = feeds[p.name].shape[axis]
