@@ -229,7 +229,7 @@ class Reader:
         dtype = PROTO_NAMES.get(name, name.lower())
         if dtype not in TYPES:
             raise refuse(f"the element type {dtype} is not known", str(self.model))
-        if tensor.rank < 0:
+        if tensor.rank < 0 or any(d.unknown.variadic for d in tensor.dimensions):
             return Type(dtype, None)
         sizes = (d.constant.size if d.WhichOneof("dimension") == "constant" else None for d in tensor.dimensions)
         return Type(dtype, tuple(sizes))

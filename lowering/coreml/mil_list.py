@@ -9,15 +9,16 @@ from .mil_table import Refused, mil
 
 
 class TensorList(list):
-    """Elements, None where nothing was written yet."""
+    """Elements, None where nothing was written yet: there, zeros of `shape`."""
 
     dtype = np.dtype(np.float32)
+    shape: tuple = ()
     grows = True
 
 
 def _copy(ls: TensorList, values) -> TensorList:
     made = TensorList(values)
-    made.dtype, made.grows = ls.dtype, ls.grows
+    made.dtype, made.shape, made.grows = ls.dtype, ls.shape, ls.grows
     return made
 
 
@@ -29,15 +30,17 @@ def _place(ls: TensorList, at: int) -> TensorList:
 
 
 def _read(ls: TensorList, at: int) -> np.ndarray:
-    if not 0 <= at < len(ls) or ls[at] is None:
-        raise Refused(f"element {at} of a list of {len(ls)} was never written")
-    return ls[at]
+    if not 0 <= at < len(ls):
+        raise Refused(f"element {at} of a list of {len(ls)}")
+    if ls[at] is None and any(isinstance(s, str) for s in ls.shape):
+        raise Refused(f"element {at} was never written, and its shape is not known")
+    return np.zeros([int(s) for s in ls.shape], ls.dtype) if ls[at] is None else ls[at]
 
 
 @mil("make_list", gives="@dtype")
-def make_list(elem_shape: tuple, init_length=1, dynamic_length=True, dtype="fp32"):
+def make_list(elem_shape: tuple = (), init_length=1, dynamic_length=True, dtype="fp32"):
     made = TensorList([None] * int(init_length))
-    made.dtype, made.grows = np.dtype(TYPES[dtype][1]), bool(dynamic_length)
+    made.dtype, made.shape, made.grows = np.dtype(TYPES[dtype][1]), elem_shape, bool(dynamic_length)
     return (made,)
 
 

@@ -35,15 +35,6 @@ def l2_norm(x, epsilon=1e-6):
     return x / np.sqrt(np.sum(x * x, axis=(-3, -2, -1), keepdims=True) + epsilon)
 
 
-@mil("local_response_norm")
-def local_response_norm(x, size, alpha=1e-4, beta=0.75, k=1.0):
-    """x / (k + alpha / size * the sum of squares of `size` channels around)^beta."""
-    size = int(size)
-    squares = np.pad(x * x, [(0, 0), (size // 2, (size - 1) // 2), *[(0, 0)] * (x.ndim - 2)])
-    around = sum(squares[:, i : i + x.shape[1]] for i in range(size))
-    return x / (k + alpha / size * around) ** beta
-
-
 @mil("softmax")
 def softmax(x, axis=-1):
     y = np.exp(x - x.max(int(axis), keepdims=True))

@@ -44,8 +44,9 @@ def _factors(x, height, width):
 
 @mil("upsample_nearest_neighbor")
 def upsample_nearest_neighbor(x, scale_factor_height=1, scale_factor_width=1):
+    """The sample whose span holds the beginning of the new one; resizing, below, takes the middle."""
     for axis, out in _factors(x, scale_factor_height, scale_factor_width):
-        x = _nearest(x, axis, out)
+        x = np.take(x, np.arange(out) * x.shape[axis] // out, axis)
     return x
 
 

@@ -173,7 +173,32 @@ def band_part(x, lower=-1, upper=-1):
     return x & kept if x.dtype == bool else x * kept.astype(x.dtype)
 
 
-# Blocks of channels and pixels: [B, C, H, W]
+@mil("crop", moves=True)
+def crop(x, crop_height, crop_width):
+    """Without so many elements at the two ends of the last two dimensions."""
+    (top, bottom), (left, right) = crop_height, crop_width
+    return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
+
+
+# Blocks of channels, pixels and batches: [B, C, H, W]
+
+
+@mil("space_to_batch", moves=True)
+def space_to_batch(x, block_shape, paddings):
+    """Every block's elements go to batches of their own, which stand in front of the batch."""
+    sides = [(0, 0), (0, 0), *((int(a), int(b)) for a, b in paddings)]
+    b, c, h, w = np.pad(x, sides).shape
+    s, t = (int(n) for n in block_shape)
+    y = np.pad(x, sides).reshape(b, c, h // s, s, w // t, t).transpose(3, 5, 0, 1, 2, 4)
+    return y.reshape(s * t * b, c, h // s, w // t)
+
+
+@mil("batch_to_space", moves=True)
+def batch_to_space(x, block_shape, crops):
+    b, c, h, w = x.shape
+    s, t = (int(n) for n in block_shape)
+    y = x.reshape(s, t, b // (s * t), c, h, w).transpose(2, 3, 4, 0, 5, 1).reshape(b // (s * t), c, h * s, w * t)
+    return crop(y, *crops)
 
 
 @mil("depth_to_space", moves=True)
