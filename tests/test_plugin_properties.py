@@ -40,7 +40,7 @@ def plugged():
     base.registered()
     stream_cases._load()
     tables = [registry.OPS, base.PASSES, rules.load(), lower.load_all(), tflite.LOWERINGS, targets.PLUGGED,
-              op_cases.CASES, pass_cases.IDIOMS, stream_cases.BUILDERS, stream_cases.WEIGHTS, sys.modules]  # fmt: skip
+              op_cases.CASES, pass_cases.IDIOMS, stream_cases.BUILDERS, stream_cases.WEIGHTS]  # fmt: skip
     before = [dict(t) for t in tables]
     sys.path.insert(0, str(EXAMPLE))
     import speechc_c  # noqa: F401
@@ -54,6 +54,8 @@ def plugged():
     for table, old in zip(tables, before):
         table.clear()
         table.update(old)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "speechc_c"]:
+        del sys.modules[name]
 
 
 def alpha(d, x):
