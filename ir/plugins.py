@@ -14,7 +14,6 @@ import importlib
 import os
 import threading
 import traceback
-from collections import defaultdict
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +35,7 @@ _NOT_THEIRS = (
 _lock = threading.RLock()
 _done: set[str] = set()  # parts that are loaded, or being loaded
 _failed: dict[str, Exception] = {}  # by module: a second import of half a plugin would say something else
-_waiting: dict[str, list[tuple[str, str]]] = defaultdict(list)  # by part: (module, the plugin's place)
+_waiting: dict[str, tuple[str, ...]] = {}  # modules by part
 
 
 def load() -> None:
@@ -70,7 +69,7 @@ def _points() -> list[EntryPoint]:
 
 def later(part: str, module: str) -> None:
     """Have `module` imported when `part` of the compiler is first used. `"capture"`: when a PyTorch model is read."""
-    _waiting[part].append((module, f"{module}, wanted for {part}"))
+    _waiting[part] = (*_waiting.get(part, ()), module)
 
 
 def load_part(part: str) -> None:
@@ -78,8 +77,8 @@ def load_part(part: str) -> None:
     load()
     with _lock:
         if part not in _done:
-            for module, place in _waiting[part]:
-                _loaded(lambda module=module: importlib.import_module(module), module, place)
+            for module in _waiting.get(part, ()):
+                _loaded(lambda module=module: importlib.import_module(module), module, f"part {module}")
             _done.add(part)
 
 

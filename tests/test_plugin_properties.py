@@ -14,7 +14,7 @@ import stream_cases
 import stream_proof
 from hypothesis import HealthCheck, Phase, given, settings
 from speechc.compiler.numerics import difference
-from speechc.ir import registry
+from speechc.ir import plugins, registry
 from speechc.ir.interpreter import initial_states, run
 from speechc.ir.text import clone, parse_module
 from speechc.ir.verifier import verify
@@ -40,7 +40,7 @@ def plugged():
     base.registered()
     stream_cases._load()
     tables = [registry.OPS, base.PASSES, rules.load(), lower.load_all(), tflite.LOWERINGS, targets.PLUGGED,
-              op_cases.CASES, pass_cases.IDIOMS, stream_cases.BUILDERS, stream_cases.WEIGHTS]  # fmt: skip
+              op_cases.CASES, pass_cases.IDIOMS, stream_cases.BUILDERS, stream_cases.WEIGHTS, plugins._waiting]  # fmt: skip
     before = [dict(t) for t in tables]
     sys.path.insert(0, str(EXAMPLE))
     import speechc_c  # noqa: F401
