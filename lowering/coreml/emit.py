@@ -10,10 +10,10 @@ import numpy as np
 from ...ir.errors import IRError
 from ...ir.expr import Expr, Size, evaluate
 from ...ir.graph import Graph, Op, Value
-from ...ir.types import Tensor
 from .constants import NUMPY_TYPE, behind, constant, narrowed
 from .lower import load_all
 from .names import Names
+from .reals import real_types
 from .sdk import sdk
 from .sizes import Sizes
 
@@ -32,7 +32,7 @@ class Emitter:
         self.graph, self.release, self.most = graph, release, most or {}
         self.inputs: dict[str, object] = {}  # what the function takes, by name
         self.table = load_all()
-        self.real = real_dtype(graph)
+        self.reals = real_types(graph)
         self.names = Names()
         self.sizes = Sizes(self)
         self.cache: dict = {}  # for lowerings: what several ops share, such as one mask
@@ -81,7 +81,7 @@ class Emitter:
 
     def real_of(self, v: Value) -> str:
         """The element type that `v` has inside."""
-        return self.real if v.type.quant is not None else v.type.dtype
+        return self.reals.get(id(v), "f32") if v.type.quant is not None else v.type.dtype
 
     def _typed(self, var, r: Value):
         """`var` with the type that the graph says, after a look whether MIL found the same."""
@@ -188,9 +188,8 @@ class Emitter:
             begin_mask=others, end_mask=ends_open,
         )  # fmt: skip
 
-    def pad(self, x, type: Tensor, pads, value: float = 0.0, mode: str = "constant", dtype: str | None = None):
-        """`x` of `type` with pads, sizes or numbers; `mode` is constant, edge or reflect. Floating point only."""
-        dtype = dtype or (self.real if type.quant is not None else type.dtype)
+    def pad(self, x, dtype: str, pads, value: float = 0.0, mode: str = "constant"):
+        """`x` of f16 or f32 with pads, sizes or numbers, for every axis; `mode` is constant, edge or reflect."""
         if not any(p != 0 for pair in pads for p in pair):
             return self.value(x)
         flat = [p for pair in pads for p in pair]
@@ -229,10 +228,3 @@ def _bound(bound: Size, size: Size):
     if isinstance(back, int) and back >= 0:
         return -back if back else None
     return bound
-
-
-def real_dtype(graph: Graph) -> str:
-    """The element type that stands for codes of 8 bits: float16 where everything that is quantized is float16."""
-    made = {op.operands[0].type.dtype for op in graph.ops if op.kind == "quantize"}
-    read = {op.result.type.dtype for op in graph.ops if op.kind == "dequantize"}
-    return "f16" if (made or read) and made <= {"f16"} and read <= {"f16"} else "f32"

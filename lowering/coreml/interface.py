@@ -9,8 +9,9 @@ from ...ir.types import Tensor
 from ...ir.weights import Weight
 from ..manifest import Manifest, stored_initial
 from .choices import HALF_PORTS, STATES, Choices
-from .emit import MIL_TYPE, Emitter, real_dtype
+from .emit import MIL_TYPE, Emitter
 from .ops_quant import codes
+from .reals import real_types
 
 
 def held_by_core_ml(graph: Graph, choices: Choices) -> frozenset[str]:
@@ -20,11 +21,11 @@ def held_by_core_ml(graph: Graph, choices: Choices) -> frozenset[str]:
     """
     if not choices.native or (choices.release is not None and choices.release < STATES):
         return frozenset()
-    real = real_dtype(graph)
+    reals = real_types(graph)
     return frozenset(
         name
         for name, v in graph.states.items()
-        if (real if v.type.quant is not None else v.type.dtype) == "f16"
+        if (v.type.dtype if v.type.quant is None else reals.get(id(v))) == "f16"
         and not isinstance(v.payload.initial, Weight)
         and v.payload.initial == (0 if v.type.quant is None else v.type.quant.zero_point)
         and v.users
@@ -134,7 +135,7 @@ class Interface:
             dtype, file_dtype = e.real_of(v), p.file_dtype or p.dtype
             if v.type.quant is not None and not state:
                 quant = v.type.quant
-                var = codes(e, var, quant.scale, quant.zero_point, v.type.dtype)
+                var = codes(e, var, dtype, quant.scale, quant.zero_point, v.type.dtype)
                 dtype = v.type.dtype
             if isinstance(var, np.generic):
                 var = e.op("const", val=var)

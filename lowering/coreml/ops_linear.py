@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ...ir.expr import Expr
 from ...ir.graph import Value
-from ...ir.types import Tensor
 from .constants import behind
 from .lower import lower
 
@@ -27,11 +26,9 @@ def _(e, x, w, b, *, dynamic=None):
 
 
 def first_channels(e, x: Value, last: bool):
-    """`x` with its channels in front of its space, and the sizes that it then has."""
-    rank, sizes = x.type.rank, x.type.sizes
-    if not last:
-        return e.value(x), sizes
-    return e.transpose(x, [0, rank - 1, *range(1, rank - 1)]), (sizes[0], sizes[-1], *sizes[1:-1])
+    """`x` with its channels in front of its space."""
+    rank = x.type.rank
+    return e.transpose(x, [0, rank - 1, *range(1, rank - 1)]) if last else e.value(x)
 
 
 def channels_back(e, y, rank: int, last: bool):
@@ -39,12 +36,12 @@ def channels_back(e, y, rank: int, last: bool):
     return e.transpose(y, [0, *range(2, rank), 1]) if last else y
 
 
-def fitting(e, x, sizes, pad, dtype: str, fill: float = 0.0, kernel=None):
+def fitting(e, x, pad, dtype: str, fill: float = 0.0, kernel=None):
     """Pads as MIL takes them: numbers (below `kernel`, where it is given); others become an operation in front."""
     flat = [p for pair in pad for p in pair]
     limits = [None] * len(flat) if kernel is None else [k for k in kernel for _ in range(2)]
     if any(isinstance(p, Expr) or (k is not None and p >= k) for p, k in zip(flat, limits)):
-        return e.pad(x, Tensor(dtype, sizes), [(0, 0), (0, 0), *pad], fill, dtype=dtype), [0] * len(flat)
+        return e.pad(x, dtype, [(0, 0), (0, 0), *pad], fill), [0] * len(flat)
     return x, flat
 
 
@@ -57,8 +54,8 @@ def _biased(e, y, b: Value | None, rank: int):
 
 @lower("conv")
 def _(e, x, w, b, *, stride, dilation, pad, groups, channel_last, dynamic=None):
-    y, sizes = first_channels(e, x, channel_last)
-    y, pads = fitting(e, y, sizes, pad, e.real_of(x))
+    y = first_channels(e, x, channel_last)
+    y, pads = fitting(e, y, pad, e.real_of(x))
     fixed = b is not None and behind(b) is not None
     y = e.op(
         "conv", x=y, weight=w, bias=b if fixed else None, strides=list(stride), pad_type="custom", pad=pads,
@@ -71,7 +68,7 @@ def _(e, x, w, b, *, stride, dilation, pad, groups, channel_last, dynamic=None):
 def _(e, x, w, b, *, stride, dilation, pad, output_pad, groups, channel_last):
     """More output than the crop behind takes away is zeros behind it; the bias reaches them too."""
     rank = x.type.rank
-    y, sizes = first_channels(e, x, channel_last)
+    y = first_channels(e, x, channel_last)
     kept = [(p, max(q - more, 0)) for (p, q), more in zip(pad, output_pad)]
     behind_ = [max(more - q, 0) for (_, q), more in zip(pad, output_pad)]
     fixed = b is not None and behind(b) is not None and not any(behind_)

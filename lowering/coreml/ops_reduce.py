@@ -39,7 +39,7 @@ def _(e, x, *, axis):
     reach = 1
     while reach < longest:
         pads = [(reach, 0) if i == axis else (0, 0) for i in range(x.type.rank)]
-        earlier = e.pad(y, x.type.with_(dtype=dtype), pads, -np.inf)
+        earlier = e.pad(y, dtype, pads, -np.inf)
         longer = [s + reach if i == axis else s for i, s in enumerate(sizes)]
         y = e.op("maximum", x=y, y=e.slice(earlier, longer, axis, 0, n))
         reach *= 2

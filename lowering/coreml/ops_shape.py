@@ -42,7 +42,7 @@ def _(e, x, *, pads, mode, value):
     if x.type.quant is not None:
         value = x.type.quant.scale * (value - x.type.quant.zero_point)
     if e.real_of(x) in FLOATS:
-        return e.pad(x, x.type, pads, value, mode)
+        return e.pad(x, e.real_of(x), pads, value, mode)
     return _pieces(e, x, pads, mode, value)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ...ir.types import Tensor
 from .lower import lower
 from .ops_shape import as_numbers
 
@@ -18,11 +17,11 @@ def _(e, frames, *, hop):
     *batch, count, size = frames.type.sizes
     axis, dtype = len(batch), frames.type.dtype
     rows = -(-size // hop)
-    y = e.pad(frames, frames.type, [(0, 0)] * (axis + 1) + [(0, rows * hop - size)])
+    y = e.pad(frames, dtype, [(0, 0)] * (axis + 1) + [(0, rows * hop - size)])
     wide, total = (*batch, count, rows * hop), None
     for i in range(rows):
         part = e.slice(y, wide, axis + 1, i * hop, (i + 1) * hop)
-        part = e.pad(part, Tensor(dtype, (*batch, count, hop)), [(0, 0)] * axis + [(i, rows - 1 - i), (0, 0)])
+        part = e.pad(part, dtype, [(0, 0)] * axis + [(i, rows - 1 - i), (0, 0)])
         total = part if total is None else e.op("add", x=total, y=part)
     full = (count + rows - 1) * hop
     y = e.reshape(total, (*batch, count + rows - 1, hop), (*batch, full))
