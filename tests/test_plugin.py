@@ -117,7 +117,7 @@ def test_its_parts_are_listed(site, tmp_path):
     head, *lines = out.splitlines()
     has = lambda op, column: next(x for x in lines if f" {op}(" in x)[head.index(f" {column} ") + 1 :].split()[0]
     assert next(x for x in lines if " snake(x, alpha)" in x).startswith("speechc_c ")
-    assert [has("snake", column) for column in ("onnx", "tflite", "c", "streams")] == ["yes"] * 4
+    assert [has("snake", column) for column in ("coreml", "onnx", "tensorrt", "tflite", "c", "streams")] == ["yes"] * 6
     assert [has(op, "c") for op in ("conv", "gru", "lstm")] == ["yes", "yes", "-"]
     status, out, err = speechc("passes", site=site, cwd=tmp_path)
     assert status == 0, err
@@ -156,7 +156,7 @@ def test_without_a_compiler(site, net, tmp_path):
 
 
 def test_what_it_lacks_is_named_by_module(site, net, tmp_path):
-    text = NET.replace("sin(%2)", "erf(%2)")
+    text = NET.replace("sin(%2)", "erf(%2)").replace("pow(%3, f32(2.0))", "mul(%3, %3)")
     status, _, err = speechc(saved(text, tmp_path / "erf.sir"), "--target", "c", site=site, cwd=tmp_path)
     assert status == 4 and "error[SC300]: c lacks 1 of" in err and "  at net.act: erf: no kernel for it" in err
     status, _, err = speechc(net, "--target", "c", "--option", "size=1", site=site, cwd=tmp_path)

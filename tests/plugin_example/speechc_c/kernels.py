@@ -35,7 +35,7 @@ POINTWISE = {
     "equal": "{0} == {1}", "less": "{0} < {1}", "less_equal": "{0} <= {1}",
     "logical_and": "{0} && {1}", "logical_or": "{0} || {1}", "logical_not": "!{0}",
     "relu": "{0} > 0 ? {0} : 0", "tanh": "tanhf({0})", "sigmoid": "sigmoid({0})", "silu": "{0} * sigmoid({0})",
-    "exp": "expf({0})", "log": "logf({0})", "sqrt": "sqrtf({0})", "sin": "sinf({0})", "pow": "powf({0}, {1})",
+    "exp": "expf({0})", "log": "logf({0})", "sqrt": "sqrtf({0})", "sin": "sinf({0})",
     "snake": "{0} + sinf({1} * {0}) * sinf({1} * {0}) / {1}",
     "expand": "{0}", "read": "{0}",
 }  # fmt: skip
