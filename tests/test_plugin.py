@@ -163,6 +163,81 @@ def test_what_it_lacks_is_named_by_module(site, net, tmp_path):
     assert status == 2 and "error[SC065]: the target c has no option size" in err
 
 
+VOCODER = """
+import torch
+from torch import nn
+
+
+class Snake(nn.Module):
+    def __init__(self, channels, fused):
+        super().__init__()
+        self.alpha, self.fused = nn.Parameter(torch.rand(1, channels, 1) + 0.5), fused
+
+    def forward(self, x):
+        if self.fused:
+            return torch.ops.speechc_c.snake(x, self.alpha)
+        return x + (self.alpha + 1e-9).reciprocal() * torch.sin(self.alpha * x).pow(2)
+
+
+class Vocoder(nn.Module):
+    def __init__(self, fused=False):
+        super().__init__()
+        self.conv, self.act = nn.Conv1d(4, 6, 3, padding=1), Snake(6, fused)
+        self.down = nn.Conv1d(6, 6, 2, stride=2, groups=3)
+        self.gru, self.out = nn.GRU(6, 5, batch_first=True), nn.Linear(5, 7)
+
+    def forward(self, x):
+        y, _ = self.gru(torch.tanh(self.down(self.act(self.conv(x)))).transpose(1, 2))
+        return torch.softmax(self.out(torch.relu(y)), -1)
+
+
+def spelled_out():
+    torch.manual_seed(0)
+    return Vocoder().eval()
+
+
+def fused():
+    torch.manual_seed(0)
+    return Vocoder(fused=True).eval()
+"""
+
+
+@pytest.fixture(scope="module")
+def pip_site(tmp_path_factory):
+    """The example as pip installs it; nothing is left in its source."""
+    folder = tmp_path_factory.mktemp("pip")
+    source = shutil.copytree(EXAMPLE, folder / "source")
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target"]
+    done = subprocess.run([*command, folder / "site", source], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder / "site"
+
+
+@needs_cc
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["spelled_out", "fused"])
+@pytest.mark.parametrize("stream", [[], ["--stream", "4"]], ids=["whole", "step"])
+def test_a_model_of_pytorch(form, stream, pip_site, tmp_path):
+    (tmp_path / "vocoder.py").write_text(VOCODER)
+    model = [f"vocoder:{form}", "--input", "x=f32[1,4,T]", "--time-axis", "2"]
+    status, out, err = speechc(*model, "--target", "c", *stream, "--json", site=pip_site, cwd=tmp_path)
+    assert status == 0, err
+    report = json.loads(out)
+    assert report["largest_error"] < 1e-5
+    fired = next(p for p in report["passes"] if p["name"] == "recognise-snake")["changes"]
+    assert fired == (form == "spelled_out")
+    assert "/* snake, act (Snake" in (tmp_path / f"{form}.c").read_text()
+
+
+@needs_cc
+@pytest.mark.slow
+def test_its_own_tests(pip_site, tmp_path):
+    tests = shutil.copytree(EXAMPLE / "tests", tmp_path / "tests")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(pip_site)})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 # -- plugins that do not work --------------------------------------------------------------------------------------
 BROKEN = {
     "raises": ("raise RuntimeError('half done')\n", 2, "SC066", "RuntimeError: half done"),

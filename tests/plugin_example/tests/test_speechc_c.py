@@ -41,6 +41,7 @@ def test_the_pass(request):
 @pytest.mark.parametrize("length", [1, 7])
 def test_the_target(length, tmp_path):
     module, _ = golden()
+    make("recognise-snake").run(module.main, Context())
     path = tmp_path / "model.c"
     target("c").emit(module, path, "float32", {"prefix": "snakes"})
     feeds = draw(module.main, {"T": length})
