@@ -178,7 +178,7 @@ def test_operands_that_do_not_fit_name_the_op(tmp_path):
     assert "matmul" in refused("SC514", package(tmp_path, build))
 
 
-def test_float16_rounds_every_result_and_sums_in_float32(tmp_path):
+def test_float16_rounds_every_result_and_computes_in_float32(tmp_path):
     w = Writer()
     x = w.input("x", "fp16", (1, 4096))
     ones = np.ones((4096, 1), np.float16)
@@ -187,10 +187,14 @@ def test_float16_rounds_every_result_and_sums_in_float32(tmp_path):
     w.output(back, "fp16")
     w.output(w.op("matmul", {"m": ("fp16", (1, 1))}, x=x, y=ones), "fp16")
     w.output(w.op("mul", {"o": ("fp16", (1, 4096))}, x=big, y=np.float16(100)), "fp16")
+    wide = np.float16(np.arange(4096) % 2 * 600 - 300)
+    moved = w.op("add", {"n": ("fp16", (1, 4096))}, x=back, y=wide)
+    w.output(w.op("layer_norm", {"l": ("fp16", (1, 4096))}, x=moved, axes=np.array([1])), "fp16")
     got = Program.load(w.save(tmp_path)).run({"x": np.full((1, 4096), 0.75, np.float16)})
     assert (got["b"] == 0).all() and got["b"].dtype == np.float16  # 2048.75 is 2048 in float16
     assert got["m"] == 3072  # in float16 the sum would stop growing at 2048
     assert np.isinf(got["o"]).all()
+    near(got["l"], np.sign(wide)[None])  # squares of 300 are beyond float16, inside the op they may be
 
 
 # Inputs

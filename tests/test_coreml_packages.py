@@ -22,7 +22,9 @@ CLOSE, SNR = 1e-5, 50.0
 
 def converted(case: Case, module: torch.nn.Module, path):
     """`module` as coremltools converts it, saved at `path`."""
-    import coremltools as ct
+    from speechc.lowering.coreml.sdk import sdk
+
+    ct = sdk()
 
     inputs = case.inputs()
     kind = np.int32 if case.integer else np.float16 if case.half and case.target != "iOS15" else np.float32
