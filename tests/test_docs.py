@@ -33,7 +33,7 @@ def own_tables():
 
 @pytest.mark.parametrize(
     "page",
-    ["write-a-pass.md", "write-an-op.md", "write-a-target.md", pytest.param("streaming.md", marks=pytest.mark.slow)],
+    ["write-a-pass.md", "write-an-op.md", pytest.param("streaming.md", marks=pytest.mark.slow)],
 )
 def test_page_runs(page, own_tables, tmp_path, monkeypatch):
     (tmp_path / "examples").symlink_to(DOCS.parent / "examples")
@@ -43,6 +43,19 @@ def test_page_runs(page, own_tables, tmp_path, monkeypatch):
     assert code, f"{page} shows no code"
     for block in code:
         exec(compile(block, page, "exec"), names)
+
+
+def test_excerpts_are_the_example_s_own_text():
+    """`docs/write-a-target.md` explains a package that other tests install and run; `…` stands between excerpts."""
+    page, example = (DOCS / "write-a-target.md").read_text(), DOCS.parent / "tests" / "plugin_example"
+    files = [p for p in example.rglob("*") if p.suffix in (".py", ".c", ".toml")]
+    excerpts = [part.strip("\n") for block in re.findall(r"```(?:python|c|toml)\n(.*?)```", page, re.S)
+                for part in block.split("…\n")]  # fmt: skip
+    assert len(excerpts) > 15
+    for excerpt in excerpts:
+        assert any(excerpt in p.read_text() for p in files), f"no file of the example says\n{excerpt}"
+    for path in (example / "speechc_c").glob("*.*"):
+        assert path.name in page, f"the page does not mention {path.name}"
 
 
 def test_the_proof_of_the_rule_notices(own_tables):
