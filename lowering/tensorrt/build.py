@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,7 +63,8 @@ def build(
     if engine is None:
         raise _failed(trt, log, places)
     if settings.timing_cache is not None:
-        settings.timing_cache.write_bytes(memoryview(config.get_timing_cache().serialize()))
+        with _deprecated():
+            settings.timing_cache.write_bytes(memoryview(config.get_timing_cache().serialize()))
     return bytes(memoryview(engine)), found
 
 
@@ -117,7 +120,10 @@ def _failed(trt, log, places: Mapping[str, str]) -> UnsupportedError:
     text = log.errors[0] if log.errors else "it does not say why"
     nodes = sorted((n for n in places if n in text), key=len)[-1:]  # fused layers extend the name of their node
     where = [places[n] for n in nodes]
-    hints = ["other GPUs: --compute-capability", "more --workspace", "another --profile"]
+    hints = [
+        "where this is int8 without recordings: --calibrate DIR",
+        "other GPUs (--compute-capability), more --workspace, another --profile",
+    ]
     return UnsupportedError("SC321", f"{trt.__name__} {trt.__version__} builds no engine: {_short(text)}", where, hints)
 
 
@@ -135,10 +141,19 @@ def _config(trt, builder, settings: Settings):
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace)
     if settings.timing_cache is not None:
         old = settings.timing_cache.read_bytes() if settings.timing_cache.exists() else b""
-        cache = config.create_timing_cache(old)
-        if cache is None or not config.set_timing_cache(cache, False):
-            raise UsageError("SC017", f"timing_cache {settings.timing_cache} is not one of {trt.__name__}'s")
+        with _deprecated():
+            cache = config.create_timing_cache(old)
+            if cache is None or not config.set_timing_cache(cache, False):
+                raise UsageError("SC017", f"timing_cache {settings.timing_cache} is not one of {trt.__name__}'s")
     return config
+
+
+@contextmanager
+def _deprecated() -> Iterator[None]:
+    """TensorRT-RTX warns of timing caches: it takes them, and builds the same engine with or without."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 def _capabilities(trt, config, wanted: tuple[str, ...]) -> None:

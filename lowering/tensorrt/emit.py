@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...ir.graph import Graph, Value
+from ...ir.types import DTYPES
 from ..onnx.emit import Emitter
 from .lower import load_all
 
@@ -21,6 +22,8 @@ PRODUCTS = {
 MOVES = frozenset({"reshape", "transpose", "cast", "retime"})
 # TensorRT wants two dimensions for these; a vector becomes a matrix of one row.
 ROWS = ("Softmax", "LogSoftmax", "ArgMax")
+LOOPS = ("LSTM", "GRU", "RNN")
+ONNX_MOVES = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity"})
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Asked:
     place: str
     dtype: str
     dequantized: tuple[bool, ...]
+
+    def without(self, inputs: Iterable[int]) -> Asked:
+        """The same, where these operands became plain numbers."""
+        plain = set(inputs)
+        return replace(self, dequantized=tuple(d and i not in plain for i, d in enumerate(self.dequantized)))
 
 
 class StrongEmitter(Emitter):
@@ -46,6 +54,8 @@ class StrongEmitter(Emitter):
     def node(self, kind: str, inputs: Iterable, outputs: int = 1, **attrs):
         if kind in ROWS and self.op is not None and self.op.operands[0].type.rank == 1:
             return self._row(kind, list(inputs), **attrs)
+        if kind in LOOPS:
+            inputs = self._behind_product(list(inputs))
         return self._placed(kind, inputs, outputs, **attrs)
 
     def _placed(self, kind: str, inputs: Iterable, outputs: int = 1, **attrs):
@@ -56,6 +66,18 @@ class StrongEmitter(Emitter):
             read = tuple(_reads_codes(v) for v in self.op.operands[:2])
             self.asked.append(Asked(name, str(self.loc), self.op.result.type.dtype, read))
         return made
+
+    def _behind_product(self, inputs: list) -> list:
+        """A cast in front of a loop stays there: TensorRT-RTX 1.7 draws it into the loop, where its shape is wrong."""
+        frames = self.value(inputs[0])
+        maker = frames.producer()
+        while maker is not None and maker.op_type in ONNX_MOVES:
+            maker = maker.inputs[0].producer()
+        if maker is None or maker.op_type != "Cast":
+            return inputs
+        x = self.op.operands[0]
+        ones = np.ones(x.type.sizes[-1], DTYPES[x.type.dtype])  # a single 1 would be dropped
+        return [self._placed("Mul", [frames, ones]), *inputs[1:]]
 
     def _row(self, kind: str, inputs: list, axis: int, **attrs):
         row = self._placed("Unsqueeze", [inputs[0], np.array([0], np.int64)])

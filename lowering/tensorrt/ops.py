@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from ...ir.graph import Op, Value
-from ...ir.types import Tensor
+from ...ir.types import DTYPES, Tensor
 from ...ir.weights import Weight
 from ..onnx.lower import BASE_OPSET
 from ..onnx.lower import load_all as load_onnx
 from ..onnx.ops_linear import _known_pads, _pads, transposed
+from ..onnx.ops_quant import dequantized, weight_behind
 from ..onnx.ops_shape import padded, sliced
 from .lower import lower
 
@@ -18,8 +19,15 @@ HALF_SCALES = 19  # the opset whose QuantizeLinear and DequantizeLinear take flo
 
 @lower("linear")
 def _(e, x, w, b):
-    y = e.node("MatMul", [x, transposed(e, w)])
+    y = e.node("MatMul", [x, _matrix(e, w)])
     return y if b is None else e.node("Add", [y, b])
+
+
+def _matrix(e, w: Value):
+    """The weight as [inputs, outputs], stored so; codes that are cast behind their scales are codes all the same."""
+    cast = w.op is not None and w.op.kind == "cast"
+    stored = weight_behind(w.op.operands[0]) if cast else None
+    return transposed(e, w) if stored is None else dequantized(e, stored, w.type.dtype, transpose=True)
 
 
 @lower("conv")
@@ -69,6 +77,22 @@ def _(e, x, *, kernel, stride, pad, dilation, channel_last):
         taps = [sliced(e, y, sizes[axis], axis, t * d, t * d + span, s) for t in range(k)]
         y, sizes[axis] = taps[0] if k == 1 else e.node("Max", taps), count
     return y
+
+
+@lower("lstm", "gru", "rnn")
+def _(e, kind, *operands, **attrs):
+    """Weights that were narrowed for the file are constants again: TensorRT's builder fails on casts around a loop."""
+    return load_onnx()[kind].build(e, *(_widened(v) for v in operands), **attrs)
+
+
+def _widened(v: Value | None) -> Value | None:
+    """A weight that is cast, as a weight of the other type."""
+    source = v.op.operands[0] if v is not None and v.op is not None and v.op.kind == "cast" else None
+    if source is None or source.kind != "weight" or source.type.quant is not None:
+        return v
+    dtype = DTYPES[v.type.dtype]
+    weight = Weight(f"{source.name}.{v.type.dtype}", v.type, lambda: source.array.astype(dtype))
+    return Value("weight", weight.type, weight.name, payload=weight)
 
 
 def _half_scales(op: Op) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 PRECISIONS = ("float32", "float16", "int8", "int8+float16")
 # With calibration: QuantizeLinear and DequantizeLinear, around zero, in front of the op.
 STATIC = ("linear", "conv", "depthwise", "grouped", "matmul")
-# Weights kept in 8 bits, arithmetic in float. Its builder fails on a GRU of such weights, and rows of a table that are
-# looked up as 8-bit numbers are not codes of a quantized tensor: these two stay as they are.
-STORE = ("linear", "conv", "lstm", "rnn")
+# Weights kept in 8 bits, arithmetic in float. Its builder fails on recurrences of such weights, and rows of a table
+# looked up as 8-bit numbers are not codes of a quantized tensor: these stay as they are.
+STORE = ("linear", "conv")
 
 
 def compress(precision: str, calibrated: bool) -> tuple[str, ...]:
