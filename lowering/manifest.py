@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.expr import Expr, evaluate, symbols
+from ..ir.expr import Expr, Size, evaluate, parse_size, symbols
 from ..ir.graph import Graph
 from ..ir.types import DTYPES, Tensor
 from ..ir.weights import Weight
@@ -193,10 +193,17 @@ UNCLOCKED = {
 }
 
 
+def longest(length: Size, limits: Mapping[str, list[int | None]]) -> int | None:
+    """The most frames that a stream of `length` may have, where its positions end; None: any number."""
+    most = [limits[n][1] for n in symbols(length) if n in limits]
+    return evaluate(length, dict.fromkeys(symbols(length), most[0])) if most and most[0] is not None else None
+
+
 def streaming_facts(manifest: Manifest, meta: Mapping[str, Any]) -> dict[str, Any]:
     """What a runner of a step file must know: chunk, batch, clock, latency and delay of every output, flush contract.
 
-    `latency_ms` of an output is its delay; a frame also waits for its chunk to be full (`chunk_ms`).
+    `max_frames` (of the first streaming input) is null but where position tables end. `latency_ms` of an output is its
+    delay; a frame also waits for its chunk to be full (`chunk_ms`).
     """
     facts = dict(meta["streaming"])
     hz = meta.get("tick_hz")
@@ -212,6 +219,9 @@ def streaming_facts(manifest: Manifest, meta: Mapping[str, Any]) -> dict[str, An
         "tick_hz": hz,
         "chunk_ms": float(1000 * facts["chunk"] / Fraction(hz)) if hz else None,
         "outputs": outputs,
+        "max_frames": next(
+            longest(parse_size(str(p.time["length"])), manifest.limits) for p in manifest.inputs if p.time is not None
+        ),
         "state_bytes": state_bytes(manifest.states),
         "flush": {
             "n_valid": "n_valid" if clocked else None,

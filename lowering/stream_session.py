@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..ir.errors import UnsupportedError, UsageError
-from ..ir.expr import evaluate, symbols
 from ..ir.types import DTYPES
-from .manifest import Port
+from .manifest import Port, longest
 from .streaming import CLOCK_INPUT, RANGE_SUFFIX, Track, batch_axis, layout_of
 from .target import Session
 
@@ -137,11 +136,12 @@ class BatchSession:
             raise UsageError("SC213", f"a chunk is {len(tracks)} arrays ({', '.join(t.name for t in tracks)})")
         chunks = [self._checked(t, np.asarray(a)) for t, a in zip(tracks, arrays)]
         first = tracks[0]
-        longest, total = self._longest(first), place.pushed[first.name] + chunks[0].shape[first.axis]
-        if longest is not None and total > longest:
+        total = place.pushed[first.name] + chunks[0].shape[first.axis]
+        most = longest(first.length, self.manifest.limits)
+        if most is not None and total > most:
             raise UnsupportedError(
                 "SC211",
-                f"a stream of {total} frames of {first.name}: the model takes {longest} at most (its positions end)",
+                f"a stream of {total} frames of {first.name}: the model takes {most} at most (its positions end)",
             )
         return chunks
 
@@ -151,11 +151,6 @@ class BatchSession:
             place.pushed[t.name] += a.shape[t.axis]
             if a.shape[t.axis]:
                 place.waiting[t.name].append(a.copy())  # the caller may fill its buffer anew
-
-    def _longest(self, first: Track) -> int | None:
-        names = symbols(first.length)
-        most = [self.manifest.limits[n][1] for n in names if n in self.manifest.limits]
-        return evaluate(first.length, dict.fromkeys(names, most[0])) if most and most[0] is not None else None
 
     def _checked(self, t: Track, array: np.ndarray) -> np.ndarray:
         port = self._ports[t.name]

@@ -179,6 +179,9 @@ def test_positions_that_end(tmp_path):
     with pytest.raises(UnsupportedError, match="11 frames of x") as error:
         session.push(sample(1))
     assert error.value.code == "SC211"
+    facts = {"chunk": 4, "batch": 1, "clock": "audio", "length": "T", "symbol": "T"}
+    told = manifest_of(step.main, "a", "onnx", "float32", step.meta | {"streaming": facts}).streaming
+    assert told["max_frames"] == 10
 
 
 def test_states_by_name():
