@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from ...ir.errors import UsageError
 
-# Systems by the iOS release whose operators they have; Core ML writes iOS names only.
+# Systems by the iOS release whose operators they have; Core ML writes iOS names only, and newer systems run older ones.
 RELEASES = {
-    **{f"iOS{n}": n for n in (15, 16, 17, 18, 26)},
-    **{f"macOS{n}": ios for n, ios in ((12, 15), (13, 16), (14, 17), (15, 18), (26, 26))},
-    **{f"watchOS{n}": ios for n, ios in ((8, 15), (9, 16), (10, 17), (11, 18), (26, 26))},
-    **{f"tvOS{n}": n for n in (15, 16, 17, 18, 26)},
+    **{f"iOS{n}": n for n in (15, 16, 17, 18)},
+    **{f"macOS{n}": ios for n, ios in ((12, 15), (13, 16), (14, 17), (15, 18))},
+    **{f"watchOS{n}": ios for n, ios in ((8, 15), (9, 16), (10, 17), (11, 18))},
+    **{f"tvOS{n}": n for n in (15, 16, 17, 18)},
 }
 HALF_PORTS = 16  # the first release with float16 inputs and outputs
 STATES = 18  # the first release that holds states itself

@@ -108,9 +108,9 @@ def needed_release(graph: Graph, choices: Choices, native: bool) -> int:
     late = [op for op, since in needed.items() if since > choices.release]
     if most > choices.release:
         where = [f"{op.loc}: {op.kind} is there from iOS{needed[op]} on" for op in late]
-        where = where or [f"several inputs with named lengths are there from iOS{most} on"]
         raise UnsupportedError(
-            "SC316", f"iOS{choices.release} lacks {len(late) or 'what is'} of this model", where,
+            "SC316", f"iOS{choices.release} lacks {len(late)} of {len(graph)} ops" if late else
+            f"iOS{choices.release} takes named lengths for one input only", where,
             [f"--minimum-deployment iOS{most}"],
         )  # fmt: skip
     return choices.release
