@@ -36,12 +36,12 @@ THEN: dict[str, Callable[[np.ndarray], np.ndarray]] = {"relu": lambda x: np.maxi
 class OpDef:
     """One op: `meaning` computes on arrays, `rule` on types."""
 
-    def __init__(self, name: str, meaning: Callable, carries: bool, effect: bool):
+    def __init__(self, name: str, meaning: Callable, carries: bool, effect: bool, family: str | None = None):
         self.name, self.meaning, self.effect = name, meaning, effect
         self.carries = carries  # moves stored values without arithmetic: quantized operands pass as they are
         self.doc = inspect.getdoc(meaning) or ""
-        module = meaning.__module__
-        self.family = module.removeprefix(f"{__package__}.ops.").partition(".")[0]  # of a plugin's op: its package
+        home = meaning.__module__.removeprefix(f"{__package__}.ops.").partition(".")[0]  # of a plugin's op: its package
+        self.family = family or home
         self.operands: list[str] = []
         self.optional: set[str] = set()
         self.variadic: str | None = None
@@ -145,13 +145,19 @@ class OpDef:
         return results
 
 
-def op(function: Callable | str | None = None, *, carries: bool = False, effect: bool = False):
-    """Define an op from its meaning; `@op`, `@op("name")` or `@op(carries=True)`."""
+def op(
+    function: Callable | str | None = None, *, carries: bool = False, effect: bool = False, family: str | None = None
+):
+    """Define an op from its meaning; `@op`, `@op("name")` or `@op(carries=True)`.
+
+    `family` groups ops: by default the file, or the plugin, that they are in. Passes take "pointwise" at its word: every
+    element alone, operands broadcast.
+    """
 
     def define(meaning: Callable, name: str | None = None) -> OpDef:
         if plugins.is_plugged(meaning):
             from . import ops  # noqa: F401  registers the core ops
-        definition = OpDef(name or meaning.__name__, meaning, carries, effect)
+        definition = OpDef(name or meaning.__name__, meaning, carries, effect, family)
         if definition.name in OPS:
             raise IRError(f"op {definition.name} is defined twice")
         OPS[definition.name] = definition

@@ -116,7 +116,7 @@ def test_its_parts_are_listed(site, tmp_path):
     assert status == 0, err
     head, *lines = out.splitlines()
     has = lambda op, column: next(x for x in lines if f" {op}(" in x)[head.index(f" {column} ") + 1 :].split()[0]
-    assert next(x for x in lines if " snake(x, alpha)" in x).startswith("speechc_c ")
+    assert next(x for x in lines if " snake(x, alpha)" in x).startswith("pointwise ")
     assert [has("snake", column) for column in ("coreml", "onnx", "tensorrt", "tflite", "c", "streams")] == ["yes"] * 6
     assert [has(op, "c") for op in ("conv", "gru", "lstm")] == ["yes", "yes", "-"]
     status, out, err = speechc("passes", site=site, cwd=tmp_path)

@@ -129,6 +129,26 @@ def test_the_op_streams(seed):
     stream_proof.check(case)
 
 
+SIX = """speechc 1
+graph main(%x: f32[1, 6, T@audio]) {
+  weight $alpha: f32[1, 6, 1] #?
+  %0 = snake(%x, $alpha) : f32[1, 6, T@audio] @"net.act"
+  return %0 as "y"
+}"""
+
+
+def test_passes_take_its_family_at_its_word():
+    module = parse_module(SIX)
+    make("free-batch{must=True}").run(module.main, Context())
+    (op,) = module.main.ops
+    assert op.kind == "snake" and str(op.result.type) == "f32[batch, 6, T@audio]"
+
+
+def test_onnx_wants_real_operands():
+    (op,) = parse_module(SIX.replace("$alpha: f32[1, 6, 1]", "$alpha: i8[1, 6, 1]{scale=0.1, zero=0}")).main.ops
+    assert "is quantized; dequantize it first" in targets.target("onnx").illegal(op)
+
+
 # -- the target ----------------------------------------------------------------------------------------------------
 def close(case, name, folder) -> bool:
     """Hold a file of the target to what the graph means, at two lengths; whether the target has all its ops."""

@@ -8,14 +8,14 @@ import numpy as np
 
 from ...ir import ops  # noqa: F401  registers the core ops
 from ...ir.graph import Op, Value
+from ...ir.plugins import is_plugged
 from ...ir.registry import OPS, definition
 from ...ir.types import DTYPES, normal_axis
 from .facts import Const, Coord, Fact, Stream, refuse
 from .rules import rule
 from .step import Step, rounded
 
-POINTWISE = [name for name, kept in OPS.items() if kept.family == "pointwise"]
-UNARY = {name for name in POINTWISE if len(OPS[name].operands) == 1 and name != "cast"}
+POINTWISE = [name for name, kept in OPS.items() if kept.family == "pointwise" and not is_plugged(kept.meaning)]
 STORED = frozenset(("cast", "quantize", "dequantize"))  # the same number, stored in another way
 MEASURED = "  (changes the output; its loss is measured and printed)"
 BEHIND = "no rewrite makes it stream: return the frames, and do it behind the file"
@@ -39,7 +39,8 @@ def framewise(step: Step, op: Op) -> Stream:
 
 def _padded_alone(step: Step, op: Op) -> Stream | None:
     """An op on single elements of a stream that is still to be padded: what it makes of the padding is the padding."""
-    if len(op.operands) != 1 or op.kind not in UNARY | STORED or set(op.attrs) & {"out", "dynamic"}:
+    known = op.kind in STORED or definition(op.kind).family == "pointwise"
+    if len(op.operands) != 1 or not known or set(op.attrs) & {"out", "dynamic"}:
         return None
     x = step.fact(op.operands[0])
     if x.pads is None:

@@ -11,7 +11,7 @@ from speechc.passes.stream.framewise import framewise
 from speechc.passes.stream.rules import rule
 
 
-@op
+@op(family="pointwise")
 def snake(x, alpha):
     """x + sin²(αx) / α, an activation that repeats itself (Ziyin et al. 2020); alpha broadcasts to x."""
     return x + np.sin(alpha * x) ** 2 / alpha
