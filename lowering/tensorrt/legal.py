@@ -9,7 +9,6 @@ from __future__ import annotations
 from ...ir.graph import Op, Value
 from ..onnx.legal import why_not as not_in_onnx
 
-RECURRENT = frozenset({"lstm", "gru", "rnn"})
 TYPES = frozenset({"f32", "f16", "i32", "i64", "bool", "i8"})
 
 
@@ -40,8 +39,8 @@ def _type(v: Value) -> str | None:
 
 def _own(op: Op) -> str | None:
     makers = [v.op.kind for v in op.operands if v is not None and v.op is not None]
-    if op.kind in RECURRENT and "dequantize" in makers:
-        return "TensorRT's builder fails on recurrences whose weights are kept in 8 bits"
+    if op.kind == "gru" and "dequantize" in makers:
+        return "TensorRT's builder fails on a GRU whose weights are kept in 8 bits"
     if op.kind == "conv_transpose" and max(op.attrs["dilation"]) > 1 and not op.operands[1].known:
         return "a dilated transposed convolution wants a kernel that is known at compile time"
     return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 PRECISIONS = ("float32", "float16", "int8", "int8+float16")
 # With calibration: QuantizeLinear and DequantizeLinear, around zero, in front of the op.
 STATIC = ("linear", "conv", "depthwise", "grouped", "matmul")
-# Weights kept in 8 bits, arithmetic in float. Its builder fails on recurrences of such weights, and rows of a table
-# looked up as 8-bit numbers are not codes of a quantized tensor: these stay as they are.
+# Weights kept in 8 bits, arithmetic in float. Its builder fails on a GRU of such weights, and on an LSTM beside other
+# products of them; rows of a table, looked up as 8-bit numbers, are no codes of a quantized tensor: these stay float.
 STORE = ("linear", "conv")
 
 
