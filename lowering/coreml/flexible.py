@@ -12,7 +12,7 @@ from .choices import STATES, Choices
 from .sdk import sdk
 
 LONGEST = 1_000_000  # where the model sets no end: a minute of audio at 16 kHz, hours of features
-USUAL = 100  # what a free size is where nobody says
+FRAMES, SAMPLES = 100, 16000  # what a free size is where nobody says: of features, of bare audio
 
 
 def free_sizes(graph: Graph) -> list[str]:
@@ -62,7 +62,8 @@ def input_types(
             shape = ct.EnumeratedShapes(shapes=[at({name: n}) for n in choices.lengths])
         else:
             low, high = ({n: b[i] for n, b in limits.items()} for i in (0, 1))
-            usual = at({n: min(max(b[0], USUAL), b[1]) for n, b in limits.items()})
+            common = SAMPLES if v.type.rank <= 2 and v.type.is_float and v.type.shape[-1].time else FRAMES
+            usual = at({n: min(max(b[0], common), b[1]) for n, b in limits.items()})
             shape = ct.Shape(
                 [
                     a if isinstance(s, int) else ct.RangeDim(lower_bound=a, upper_bound=z, default=u)

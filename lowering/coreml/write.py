@@ -12,7 +12,7 @@ from ... import __version__
 from ...ir.errors import UnsupportedError, UsageError
 from ...ir.graph import Graph, Module
 from ..files import folder_beside
-from ..manifest import Manifest, Port, manifest_of, manifest_path
+from ..manifest import Manifest, Port, manifest_of, manifest_path, state_bytes
 from .choices import STATES, USUAL, Choices
 from .emit import Emitter
 from .flexible import bounds, input_types, release_for
@@ -76,6 +76,8 @@ def write_graph(graph: Graph, package: Path, precision: str, meta: dict, choices
     e = Emitter(graph, release, {name: b[1] for name, b in limits.items()})
     interface = Interface(e, native, manifest)
     manifest.meta["minimum_deployment"] = f"iOS{release}"
+    if manifest.streaming is not None:  # codes are held as real numbers
+        manifest.streaming["state_bytes"] = state_bytes(manifest.states)
     program = _program(ct, e, interface, [], choices, limits)
     weights = package.with_name(package.name + ".weights")
     weights.mkdir()
