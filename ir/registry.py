@@ -150,7 +150,7 @@ def op(
 ):
     """Define an op from its meaning; `@op`, `@op("name")` or `@op(carries=True)`.
 
-    `family` groups ops: by default the file, or the plugin, that they are in. Passes take "pointwise" at its word: every
+    `family` groups ops: by default the file, or the plugin, that they are in. "pointwise" is a promise to passes: every
     element alone, operands broadcast.
     """
 

@@ -38,6 +38,7 @@ TOLERANCE = 1e-5
 @pytest.fixture(scope="module", autouse=True)
 def plugged():
     """The plugin, imported; afterwards every table is as it was."""
+    assert all(targets.target(name).kinds for name in targets.TARGETS)  # every table is complete before
     base.registered()
     stream_cases._load()
     tables = [registry.OPS, base.PASSES, rules.load(), onnx.load_all(), coreml.load_all(), tflite.LOWERINGS,
