@@ -96,6 +96,18 @@ def test_unknown_and_too_new_ops_are_named_together(tmp_path):
     assert "frobnicate" in message and "iOS 17" in message and "batch_dims" in message and "slope" in message
 
 
+def test_op_sets_and_specifications_fit(tmp_path):
+    path = package(tmp_path, lambda w, x: w.output(w.op("relu", {"y": ("fp32", (2, 3))}, x=x), "fp32"))
+    model = path / "Data" / "com.apple.CoreML" / "model.mlmodel"
+    spec = Writer().messages.Model.FromString(model.read_bytes())
+    spec.specificationVersion = 8
+    model.write_bytes(spec.SerializeToString())
+    assert "specification 9" in refused("SC331", path)
+    spec.mlProgram.functions["main"].opset = "CoreML4"
+    model.write_bytes(spec.SerializeToString())
+    assert "CoreML5" in refused("SC331", path)
+
+
 def test_a_missing_parameter(tmp_path):
     build = lambda w, x: w.output(w.op("transpose", {"y": ("fp32", (3, 2))}, x=x), "fp32")
     assert "perm" in refused("SC331", package(tmp_path, build))

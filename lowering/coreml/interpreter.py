@@ -32,7 +32,12 @@ from . import (  # noqa: F401  these fill the table
 from .mil_file import TYPES, Block, Name, Operation, Package, Port, Type, read, refuse, walk
 from .mil_table import TABLE, Meaning, Refused, meaning_of
 
-INTERFACE = {"fp32": 15, "fp16": 16, "int32": 15}  # element types of inputs and outputs, and the op set they came with
+INTERFACE = {
+    "fp32": 15,
+    "fp16": 16,
+    "int32": 15,
+    "int8": 26,
+}  # of inputs and outputs, by the op set they came with
 SMALL = {"int8", "uint8", "int16", "uint16"}  # tensors that only op sets from iOS 17 on compute with
 DEFAULT_TYPES = {bool: np.dtype(bool), int: np.dtype(np.int32), float: np.dtype(np.float32)}  # of a parameter left out
 RANK = 5  # the most dimensions that Core ML takes
@@ -183,6 +188,7 @@ class Program:
         meaning = self._meanings[id(op)]
         operands: dict[str, object] = {}
         types: dict[str, np.dtype] = {}
+        fixed: set[str] = set()
         named: dict[str, str] = {}
         for parameter, given in (*op.inputs.items(), *((n, [v]) for n, v in op.attributes.items() if n != "name")):
             values = [self._value(g, env, op) for g in given]
@@ -192,6 +198,8 @@ class Program:
                     raise _failed(op, f"{parameter} are of types {values[0].dtype} and {', '.join(map(str, other))}")
             elif isinstance(values[0], str):
                 named[parameter] = values[0]
+            if all(not isinstance(g, Name) or g.text in self._constants for g in given):
+                fixed.add(parameter)
             if not meaning.moves:
                 values = [self._widened(g, v) for g, v in zip(given, values)]
             operands[parameter] = tuple(values) if parameter in meaning.lists else values[0]
@@ -210,7 +218,8 @@ class Program:
             if kind.kind == "list":
                 found.append(result)
                 continue
-            rule = meaning.gives[min(i, len(meaning.gives) - 1)]
+            choices = meaning.gives[min(i, len(meaning.gives) - 1)].split("|")
+            rule = next((c for c in choices if c not in fixed), choices[0])
             found.append(_declared(op, name, _rounded(op, name, result, _expected(meaning, rule, types, named)), kind))
         return found
 

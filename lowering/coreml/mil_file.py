@@ -32,6 +32,7 @@ TYPES = {
 }  # fmt: skip
 PROTO_NAMES = {"FLOAT16": "fp16", "FLOAT32": "fp32", "FLOAT64": "fp64"}
 ARRAY_TYPES = {65552: "fp16", 65568: "fp32", 131104: "int32", 65600: "fp64", 131080: "int8"}
+OPSETS = {"CoreML5": 15, "CoreML6": 16, "CoreML7": 17, "CoreML8": 18, "CoreML9": 26}  # by iOS version
 # What the blob file calls the types above, where it says so.
 BLOB_TYPES = {
     1: "fp16", 2: "fp32", 3: "uint8", 4: "int8", 6: "int16", 7: "uint16", 8: "int4", 9: "uint1", 10: "uint2",
@@ -177,12 +178,12 @@ def _root(path: Path) -> Path:
 
 
 def _opset(text: str, version: int) -> int:
-    number = text.removeprefix("CoreML")
-    if not number.isdigit() or not 5 <= int(number) <= 8:
-        raise refuse(f"the op set {text} is not one of CoreML5 to CoreML8", "main")
-    if version < int(number) + 1:
-        raise refuse(f"the op set {text} needs specification {int(number) + 1}, the package says {version}", "main")
-    return int(number) + 10
+    if text not in OPSETS:
+        raise refuse(f"the op set {text} is not one of {', '.join(OPSETS)}", "main")
+    needed = int(text.removeprefix("CoreML")) + 1
+    if version < needed:
+        raise refuse(f"the op set {text} needs specification {needed}, the package says {version}", "main")
+    return OPSETS[text]
 
 
 def _port(feature) -> Port:

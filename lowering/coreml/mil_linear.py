@@ -106,7 +106,8 @@ def linear(x, weight, bias=None):
     return y if bias is None else y + bias
 
 
-@mil("matmul")
+@mil("matmul", alike=("x", "y"))
+@mil("matmul", since=17, gives="x|y")
 def matmul(x, y, transpose_x=False, transpose_y=False):
     x = x.swapaxes(-1, -2) if transpose_x and x.ndim > 1 else x
     y = y.swapaxes(-1, -2) if transpose_y and y.ndim > 1 else y

@@ -1,8 +1,10 @@
 """MIL's recurrent ops: sequences are [T, B, I], weights are stacked by gate in MIL's own order.
 
-Apple's descriptions are loose in three places; what stands here is what Apple's tests of the ops on devices expect
-(coremltools/converters/mil/mil/ops/tests): a GRU resets the state *before* the product, W_ho (r * h), unless
-`reset_after`; an LSTM's `clip` bounds the cell state; hard_sigmoid is 0.2 x + 0.5 and scaled_tanh is tanh.
+Apple's descriptions are loose in four places; what stands here is what Apple's tests of the ops on devices expect
+(coremltools/converters/mil/mil/ops/tests): the direction "reverse" gives its sequence in the order of its steps, the
+last frame first, while a bidirectional LSTM's is in the order of time; a GRU resets the state *before* the product,
+W_ho (r * h), unless `reset_after`; an LSTM's `clip` bounds the cell state; hard_sigmoid is 0.2 x + 0.5 and scaled_tanh
+is tanh.
 """
 
 from __future__ import annotations
@@ -32,11 +34,11 @@ def _direction(name, *allowed):
 
 
 def _scan(step, x, state, reverse):
-    """All states in the order of time, and the last one computed."""
-    found = [None] * len(x)
-    for t in reversed(range(len(x))) if reverse else range(len(x)):
-        state = step(x[t], state)
-        found[t] = state
+    """All states in the order of the steps, and the last one."""
+    found = []
+    for frame in reversed(x) if reverse else x:
+        state = step(frame, state)
+        found.append(state)
     return found, state
 
 
@@ -75,8 +77,8 @@ def lstm(
             raise Refused("a bidirectional LSTM needs weight_ih_back and weight_hh_back")
         (hf, hb), (cf, cb) = np.split(initial_h, 2, -1), np.split(initial_c, 2, -1)
         ahead = one(weight_ih, weight_hh, bias, peephole, hf, cf, False)
-        back = one(weight_ih_back, weight_hh_back, bias_back, peephole_back, hb, cb, True)
-        y, h, c = (np.concatenate(pair, -1) for pair in zip(ahead, back))
+        back, hb, cb = one(weight_ih_back, weight_hh_back, bias_back, peephole_back, hb, cb, True)
+        y, h, c = (np.concatenate(pair, -1) for pair in zip(ahead, (back[::-1], hb, cb)))
     return (y if output_sequence else h[None]), h, c
 
 

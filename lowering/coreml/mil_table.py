@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-NEWEST = 18  # the op set of iOS 18, "CoreML8"
 TABLE: dict[str, list[Meaning]] = {}
 
 
@@ -24,9 +23,10 @@ class Refused(Exception):
 class Meaning:
     """One version of an op.
 
-    `gives` says what each result holds: the name of a parameter (results of its type), "=bool" (a type), "@dtype" (the
-    type that a parameter names) or "*" (of any type); the last entry serves all further results. `alike` are parameters
-    that must have one element type. `later` are parameters that an op set older than the one given does not know.
+    `gives` says what each result holds: the name of a parameter (results of its type), "x|y" (of the one that is no
+    constant), "=bool" (a type), "@dtype" (the type that a parameter names) or "*" (of any type); the last entry serves
+    all further results. `alike` are parameters that must have one element type. `later` are parameters that an op set
+    older than the one given does not know.
     """
 
     run: Callable
