@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...ir.errors import UsageError
 from ...ir.graph import Module, Op
 from ..target import Option, Session, Target
 from .legal import why_not
@@ -40,13 +39,10 @@ class OnnxTarget(Target):
     def emit(self, module: Module, path: Path, precision: str, options: Mapping[str, object]) -> list[Path]:
         from .write import write_module
 
-        unknown = set(options) - {o.name for o in self.options}
-        if unknown:
-            raise UsageError("SC065", f"the target onnx has no option {', '.join(sorted(unknown))}")
+        given = self.chosen(options)
         for graph in module.graphs.values():
             self.check(graph)
-        limit = int(options.get("external_above", EXTERNAL_ABOVE))
-        return write_module(module, Path(path), precision, limit)
+        return write_module(module, Path(path), precision, int(given["external_above"]))
 
     def load(self, path: Path, threads: int | None = None) -> Session:
         from .run import OnnxSession

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...ir.errors import UsageError
 from ...ir.graph import Module, Op
 from ..target import Option, Session, Target
 from .precisions import PRECISIONS
@@ -46,12 +45,10 @@ class TensorRTTarget(Target):
         """Write the engine, its ONNX file and the manifest; all or nothing."""
         from .write import write_module
 
-        unknown = set(options) - {o.name for o in self.options}
-        if unknown:
-            raise UsageError("SC065", f"the target tensorrt has no option {', '.join(sorted(unknown))}")
+        given = self.chosen(options)
         for graph in module.graphs.values():
             self.check(graph)
-        return write_module(module, Path(path), precision, options)
+        return write_module(module, Path(path), precision, given)
 
     def load(self, path: Path, threads: int | None = None) -> Session:
         """The engine on a GPU that it was built for; where there is none, its ONNX file in onnxruntime.

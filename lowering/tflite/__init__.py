@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...ir.errors import UsageError
 from ...ir.graph import Module, Op
 from ..target import Option, Session, Target
 
@@ -45,12 +44,10 @@ class TFLite(Target):
         """Write the file and its manifest; both or nothing."""
         from .write import write_module
 
-        unknown = set(options) - {o.name for o in self.options}
-        if unknown:
-            raise UsageError("SC065", f"the target tflite has no option {', '.join(sorted(unknown))}")
+        given = self.chosen(options)
         for graph in module.graphs.values():
             self.check(graph)
-        return write_module(module, Path(path), precision, options)
+        return write_module(module, Path(path), precision, given)
 
     def load(self, path: Path, threads: int | None = None, isolated: bool = True) -> Session:
         """Open a file that `emit` wrote: in a process of its own, or in this one (`isolated=False`, for timing)."""
