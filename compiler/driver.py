@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..ir.errors import SpeechcError, UnsupportedError, UsageError
 from ..ir.graph import Loc, Module
+from ..ir.interpreter import bind_sizes
 from ..ir.text import clone
 from ..lowering.manifest import Manifest, manifest_path
 from ..lowering.target import Session, Target
@@ -141,6 +142,7 @@ class Together:
         for s, t, final in zip(settings, targets, finals):
             notes: list[str] = []
             self.branches.append(Branch(s, t, final, planned(subject, s, bool(self.samples), notes.append), notes))
+        module.meta["sample_sizes"] = bind_sizes(self.graph, subject.sample)
         self.batch, self.traced = fixed_batch(self.graph), limits(module)
         self.hz = tick_rate(module, first.sample_rate, first.streaming.frame_shift)
         self.tokens = tokens_of(self.branches[0].plan, self.graph)
@@ -184,7 +186,7 @@ class Together:
             target.check(g)
         if "int8" in precision:
             check_integers(module, target.name, context)
-            if not self.samples:
+            if any(op.attrs.get("dynamic") for g in module.graphs.values() for op in g.ops):
                 context.remark("note", "int8", RUN_TIME_SCALES, Loc(""))
         module.meta["notes"] = [r.message for r in context.remarks if r.kind == "note"]
         with Workshop(final) as folder:

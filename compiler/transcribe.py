@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..ir.expr import evaluate, parse_size, symbols
 from ..ir.graph import Graph, Module
 from ..ir.registry import quantized
+from ..lowering.manifest import Manifest
 from ..lowering.stream_session import BatchSession
 from ..lowering.streaming import CLOCK_INPUT, RANGE_SUFFIX
 from ..lowering.target import Session
@@ -52,10 +55,15 @@ def transcribed(
     else:
         said = lambda outputs: tokens.decoded(outputs[names.index(tokens.scores)])
     axis = port.time["axis"] if port.time else len(port.shape) - 1
-    samples = []
-    for path, text in listed[:MOST]:
+    samples, heard = [], listed[:MOST]
+    for path, text in heard:
         audio = read_audio(path, manifest.sample_rate)
-        samples.append((audio.reshape([len(audio) if i == axis else 1 for i in range(len(port.shape))]), text))
+        frames = len(audio) if manifest.streaming else taken(len(audio), manifest, port.shape[axis])
+        if frames is not None:
+            audio = np.pad(audio, (0, frames - len(audio)))
+            samples.append((audio.reshape([frames if i == axis else 1 for i in range(len(port.shape))]), text))
+    if not samples:
+        return WordErrors({}, 0, 0, len(heard))
     stored = lambda audio: audio if port.quant is None else quantized(audio, port.dtype, *port.quant)
     runs = {"model": lambda audio: said(reference({port.name: audio}))}
     if rewritten is not None:
@@ -72,4 +80,20 @@ def transcribed(
             return np.concatenate([stream.push(stored(audio))[at], stream.flush()[at]], time)
 
         runs["file, streamed"] = streamed
-    return measure(runs, samples, manifest.tokens, None if tokens is None else tokens.blank)
+    found = measure(runs, samples, manifest.tokens, None if tokens is None else tokens.blank)
+    return replace(found, left_out=len(heard) - len(samples))
+
+
+def taken(frames: int, manifest: Manifest, size: int | str) -> int | None:
+    """How many frames, with silence behind, a file takes for a recording of `frames`; None: it is too long for it."""
+    length = parse_size(str(size))
+    if isinstance(length, int) or len(names := symbols(length)) != 1:
+        return frames
+    (name,) = names
+    least, most = manifest.limits.get(name, [None, None])
+    at = lambda n: evaluate(length, {name: n})
+    if few := manifest.lengths.get(name):
+        return min((n for n in map(at, few) if n >= frames), default=None)
+    if most is not None and frames > at(most):
+        return None
+    return max(frames, at(least)) if least is not None else frames

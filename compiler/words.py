@@ -104,14 +104,18 @@ class WordErrors:
     rates: dict[str, float]
     words: int
     recordings: int
+    left_out: int = 0  # recordings that are longer than the file takes
 
     def __str__(self) -> str:
+        if not self.rates:
+            return f"not counted: all {self.left_out} recordings are longer than the file takes"
         shown = ", ".join(f"{name} {100 * rate:.1f} %" for name, rate in self.rates.items())
-        return f"{shown} ({self.words} words, {self.recordings} recordings)"
+        longer = f"; {self.left_out} longer than the file takes" if self.left_out else ""
+        return f"{shown} ({self.words} words, {self.recordings} recordings{longer})"
 
     def as_dict(self) -> dict[str, object]:
         """Plain data for JSON."""
-        return {"rates": self.rates, "words": self.words, "recordings": self.recordings}
+        return {"rates": self.rates, "words": self.words, "recordings": self.recordings, "left_out": self.left_out}
 
 
 def measure(

@@ -193,7 +193,7 @@ def test_a_full_disk(folder, monkeypatch):
     ("arguments", "status", "word"),
     [
         (["--target", "abacus"], 2, "abacus"),
-        (["--int8", "--fp16"], 2, "exclude"),
+        (["--int8", "--fp32"], 2, "exclude"),
         (["--passes", "no-such-pass"], 2, "no-such-pass"),
         (["--passes", "fold{colour=3}"], 2, "colour"),
         (["--verify-each", "sometimes"], 2, "sometimes"),
