@@ -31,7 +31,7 @@ from .place import Workshop, deliver, output_path, size_of
 from .plan import plan
 from .reduce import write_reproducer
 from .report import Report
-from .samples import Feeds, as_feeds, at_lengths, check_limits, fitting
+from .samples import Feeds, as_feeds, at_lengths, check_limits, fitting, stored_feeds
 from .settings import Settings
 from .stages import Stages
 from .streamed import describe
@@ -142,7 +142,7 @@ class Together:
         for s, t, final in zip(settings, targets, finals):
             notes: list[str] = []
             self.branches.append(Branch(s, t, final, planned(subject, s, bool(self.samples), notes.append), notes))
-        module.meta["sample_sizes"] = bind_sizes(self.graph, subject.sample)
+        module.meta["sample_sizes"] = bind_sizes(self.graph, stored_feeds(self.graph, subject.sample))
         self.batch, self.traced = fixed_batch(self.graph), limits(module)
         self.hz = tick_rate(module, first.sample_rate, first.streaming.frame_shift)
         self.tokens = tokens_of(self.branches[0].plan, self.graph)

@@ -75,7 +75,7 @@ def fitting(feeds: list[Feeds], graph: Graph, manifest: Manifest) -> list[Feeds]
     """The feeds at sizes that a file takes: as they are, or cut or repeated to the nearest of its lengths."""
     made = []
     for feed in feeds:
-        sizes = bind_sizes(graph, feed)
+        sizes = bind_sizes(graph, stored_feeds(graph, feed))
         wanted = {name: _nearest(n, manifest, name) for name, n in sizes.items()}
         made.append(feed if wanted == sizes else resized(feed, graph, wanted))
     return made

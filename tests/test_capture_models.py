@@ -54,6 +54,7 @@ def test_weights_are_shared_and_named():
     assert "layers.1.feed_in.expand.weight" in module.weights
 
 
+@pytest.mark.slow
 def test_every_op_names_the_user_s_code():
     case = MODELS["conformer"]()
     module, _ = capture_with_reference(case.module, case.inputs, case.time_axis)
@@ -64,6 +65,7 @@ def test_every_op_names_the_user_s_code():
     assert {"conv1", "layers.0.attention", "layers.1.convolution.depthwise", "output"} <= paths
 
 
+@pytest.mark.slow
 def test_time_is_followed():
     case = MODELS["conformer"]()
     module, _ = capture_with_reference(case.module, case.inputs, case.time_axis)
@@ -106,6 +108,7 @@ def test_batch_that_varies(name):
     assert_equal(module, reference, {input_name: np.concatenate([one, -one, 0.5 * one], batch)})
 
 
+@pytest.mark.slow
 def test_digits():
     module, reference = capture_with_reference(DIGITS)
     verify(module)

@@ -328,6 +328,7 @@ MULTIHEAD = {
 
 
 @pytest.mark.parametrize("name", MULTIHEAD)
+@pytest.mark.slow
 def test_multihead_attention(name):
     how, options = MULTIHEAD[name]
     compare(Multihead(how, **options).eval(), (1, "T", 8))
@@ -396,5 +397,6 @@ SIGNAL = {
 
 
 @pytest.mark.parametrize("name", SIGNAL)
+@pytest.mark.slow
 def test_signal(name):
     compare(SIGNAL[name], (2, "T"), sample=80, lengths=(48, 121), tolerance=1e-4)

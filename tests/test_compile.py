@@ -125,6 +125,7 @@ def test_a_wrong_file_is_found_out(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_a_target_lacks_is_one_error(tmp_path, monkeypatch):
     from speechc.lowering.tflite import target
 

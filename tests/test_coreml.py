@@ -132,6 +132,9 @@ def test_named_lengths(tmp_path):
     with pytest.raises(UsageError, match="this file takes 60, 90, 200") as refusal:
         session.run_named(inputs(77))
     assert refusal.value.code == "SC112"
+    written(module, tmp_path, lengths="90")
+    session = target.load(tmp_path / "model.mlpackage")
+    np.testing.assert_allclose(session.run_named(inputs(90))["y"], outputs(module, 90)[0], atol=1e-4)
 
 
 @pytest.mark.parametrize(

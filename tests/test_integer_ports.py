@@ -39,6 +39,7 @@ def test_integers_in_and_out(target, tmp_path):
             assert difference([real], [module(part).numpy()]).snr > 25
 
 
+@pytest.mark.slow
 def test_they_want_fixed_scales(tmp_path):
     module, x = network()
     with pytest.raises(UsageError, match="--calibrate"):

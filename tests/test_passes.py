@@ -115,6 +115,7 @@ def drawings() -> list:
 
 
 @pytest.mark.parametrize("name", PASSES)
+@pytest.mark.slow
 def test_every_pass_finds_work(name):
     changed = 0
     for case in drawings():

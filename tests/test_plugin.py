@@ -111,6 +111,7 @@ def test_it_compiles_whole_and_streaming(site, net, tmp_path):
     assert frames == [[0, 4], [4, 8], [8, 11]]
 
 
+@pytest.mark.slow
 def test_its_parts_are_listed(site, tmp_path):
     status, out, err = speechc("ops", site=site, cwd=tmp_path)
     assert status == 0, err
@@ -124,6 +125,7 @@ def test_its_parts_are_listed(site, tmp_path):
     assert re.search(r"^legalize +recognise-snake .*within 1e-05", out, re.M)
 
 
+@pytest.mark.slow
 def test_text_with_its_op_is_read_and_the_pass_runs_alone(site, net, tmp_path):
     status, out, err = speechc("opt", net, "-p", "recognise-snake", "--verify-each=numeric", site=site, cwd=tmp_path)
     assert status == 0, err

@@ -101,6 +101,7 @@ def wrong(case) -> bool:
 
 
 @pytest.mark.parametrize("builders", sorted({m[1] for m in MUTATIONS}), ids=" ".join)
+@pytest.mark.slow
 def test_nothing_is_wrong_without(builders):
     assert not [case for case in graphs(builders) if wrong(case)]
 

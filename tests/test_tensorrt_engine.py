@@ -124,6 +124,7 @@ def test_no_driver():
     assert error.value.exit_code == 8
 
 
+@pytest.mark.slow
 def test_lengths_that_grow_and_shrink(device, tmp_path):
     module, _ = engines.compiled(MODELS["lstm_states"](), "float32")
     engines.emitted(module, tmp_path)

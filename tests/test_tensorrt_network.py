@@ -130,6 +130,7 @@ def test_half_scales(tmp_path):
     assert len(layers) == 4 and all(layer.reads[:2] == ("i8", "f16") and layer.writes == ("f16",) for layer in layers)
 
 
+@pytest.mark.slow
 def test_weights_whose_scales_half_precision_blurs_become_numbers(tmp_path):
     """As TensorRT wants scales of one type on both sides of a product, and float16 holds four bits of 1e-6."""
     case = small()

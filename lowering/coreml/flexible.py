@@ -57,7 +57,7 @@ def input_types(
         if v.type.static:
             continue
         at = lambda sizes, v=v: [evaluate(s, sizes) for s in v.type.sizes]
-        if choices.lengths:
+        if len(choices.lengths) > 1:  # one alone is a range of one
             (name,) = limits
             shape = ct.EnumeratedShapes(shapes=[at({name: n}) for n in choices.lengths])
         else:
