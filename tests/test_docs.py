@@ -51,7 +51,7 @@ def test_excerpts_are_the_example_s_own_text():
     files = [p for p in example.rglob("*") if p.suffix in (".py", ".c", ".toml")]
     excerpts = [part.strip("\n") for block in re.findall(r"```(?:python|c|toml)\n(.*?)```", page, re.S)
                 for part in block.split("…\n")]  # fmt: skip
-    bare = lambda text: "\n".join(line.strip() for line in text.splitlines() if line.strip())  # pages are formatted alone
+    bare = lambda text: "\n".join(line.strip() for line in text.splitlines() if line.strip())
     assert len(excerpts) > 15
     for excerpt in excerpts:
         assert any(bare(excerpt) in bare(p.read_text()) for p in files), f"no file of the example says\n{excerpt}"
