@@ -30,18 +30,24 @@ def targets() -> Table:
 
 
 def together(settings: Sequence[Settings], made: Sequence[Report | SpeechcError]) -> Table:
-    """One row a target: file, size, precision, state, the largest difference from the model, and what ran the file."""
-    table = Table("file", "size", "precision", "state", "largest difference", "SNR, dB", "checked by", "seconds",
+    """One row a target: file, size, precision, state, differences, and what ran the file.
+
+    The difference is that from the model, what a rewrite loses included; of a step file also that from the whole.
+    """
+    steps = any(isinstance(found, Report) and found.streamed is not None for found in made)
+    streamed = ("state", "streamed = whole") if steps else ()
+    table = Table("file", "size", "precision", "largest difference", "SNR, dB", *streamed, "checked by", "seconds",
                   box=None, pad_edge=False)  # fmt: skip
     for asked, found in zip(settings, made):
         if isinstance(found, SpeechcError):
-            table.add_row(f"({asked.target})", "-", "-", "-", "-", "-", f"error[{found.code}]", "")
+            table.add_row(f"({asked.target})", "-", "-", "-", "-", *("-" for _ in streamed), f"error[{found.code}]", "")
             continue
         file = found.proof.file
-        state = "-" if found.streamed is None else f"{found.streamed.state_bytes:,} B"
+        step = found.streamed
+        state = () if step is None else (f"{step.state_bytes:,} B", f"{step.proof.file.error:.1e}")
         snr = "exact" if file.error == 0 else f"{file.snr:.1f}"
         table.add_row(
-            found.artefact.name, size_text(found.bytes), found.precision, state, f"{file.error:.1e}", snr,
+            found.artefact.name, size_text(found.bytes), found.precision, f"{file.error:.1e}", snr, *state,
             found.checked_by, f"{found.seconds:.1f}",
         )  # fmt: skip
     return table
