@@ -77,7 +77,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    each, groups = int(os.environ.get("APPLE_TESTS_EACH", "3")), {}
+    each, groups = int(os.environ.get("APPLE_TESTS_EACH", "1")), {}
     for item in items:
         if "neuralnetwork" not in item.nodeid and not any(n in item.nodeid for n in (*OTHERS, *ILL_TYPED)):
             groups.setdefault(item.nodeid.split("[")[0], []).append(item)
