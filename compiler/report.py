@@ -9,6 +9,7 @@ from typing import Any
 from .check import Proof
 from .manager import Step
 from .numerics import Difference
+from .show_stream import size_text
 from .streamed import Streamed
 from .words import WordErrors
 
@@ -30,6 +31,12 @@ class Report:
     streamed: Streamed | None = None
     words: WordErrors | None = None  # where recordings with texts were given
     checked_by: str = ""  # what ran the file
+
+    @property
+    def size_text(self) -> str:
+        """The size, of all files but the manifest."""
+        count = sum(not f.name.endswith(".json") for f in self.files)
+        return size_text(self.bytes) + (f" in {count} files" if count > 1 else "")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON; infinite SNR (no difference at all) is null."""

@@ -72,13 +72,29 @@ def at_lengths(feeds: Feeds, graph: Graph, limits: Mapping[str, list[int | None]
 
 
 def fitting(feeds: list[Feeds], graph: Graph, manifest: Manifest) -> list[Feeds]:
-    """The feeds at sizes that a file takes: as they are, or cut or repeated to the nearest of its lengths."""
-    made = []
+    """The feeds at sizes that a file takes: as they are, or cut or repeated to the nearest of its lengths.
+
+    Where two would come out alike, the later one has another length, if the file takes one.
+    """
+    made, used = [], []
     for feed in feeds:
         sizes = bind_sizes(graph, stored_feeds(graph, feed))
         wanted = {name: _nearest(n, manifest, name) for name, n in sizes.items()}
+        if wanted != sizes and wanted in used:
+            wanted = {name: _another(n, manifest, name) for name, n in wanted.items()}
+        used.append(wanted)
         made.append(feed if wanted == sizes else resized(feed, graph, wanted))
     return made
+
+
+def _another(n: int, manifest: Manifest, name: str) -> int:
+    """A length near `n` that a file takes as well."""
+    if few := manifest.lengths.get(name):
+        return min((m for m in few if m != n), key=lambda m: abs(m - n), default=n)
+    least, most = manifest.limits.get(name, [None, None])
+    if most is None or n < most:
+        return min(n * 3 // 2 + 1, n * 2 if most is None else most)
+    return max(n * 2 // 3, least or 1)
 
 
 def _nearest(n: int, manifest: Manifest, name: str) -> int:

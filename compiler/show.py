@@ -49,7 +49,7 @@ def report(r: Report) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("file", str(r.artefact))
     table.add_row("target", f"{r.target}, {r.precision}")
-    table.add_row("size", size_text(r.bytes))
+    table.add_row("size", r.size_text)
     table.add_row("checked by", r.checked_by)
     model = "the model"
     if r.rewrite is not None:

@@ -11,7 +11,6 @@ from ..ir.errors import SpeechcError
 from ..lowering.target import available, target
 from .report import Report
 from .settings import Settings
-from .show_stream import size_text
 
 
 def targets() -> Table:
@@ -47,7 +46,7 @@ def together(settings: Sequence[Settings], made: Sequence[Report | SpeechcError]
         state = () if step is None else (f"{step.state_bytes:,} B", f"{step.proof.file.error:.1e}")
         snr = "exact" if file.error == 0 else f"{file.snr:.1f}"
         table.add_row(
-            found.artefact.name, size_text(found.bytes), found.precision, f"{file.error:.1e}", snr, *state,
+            found.artefact.name, found.size_text, found.precision, f"{file.error:.1e}", snr, *state,
             found.checked_by, f"{found.seconds:.1f}",
         )  # fmt: skip
     return table

@@ -171,7 +171,7 @@ def _positions(graph: Graph) -> set[Op]:
     for op in graph.ops:
         moving = [v for v in op.operands if v is not None and not v.known]
         whole = not moving or all(v.op in found or v.type.dtype in ("i32", "i64") for v in moving)
-        if whole and op.kind != "gather":
+        if whole and op.kind not in ("gather", "dequantize"):
             found.add(op)
     return found
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -84,16 +86,27 @@ def write_graph(graph: Graph, package: Path, precision: str, meta: dict, choices
     from coremltools.converters.mil.backend.mil.load import load as to_proto
     from coremltools.models.model import _create_mlpackage
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _disk_errors():
         warnings.simplefilter("ignore")
         spec = to_proto(
             program, str(weights), specification_version=int(_system(ct, release)), convert_to="mlprogram",
             convert_from="milinternal",
         )  # fmt: skip
-    _describe(spec, manifest, choices)
-    _create_mlpackage(spec, str(weights), str(package))
+        _describe(spec, manifest, choices)
+        _create_mlpackage(spec, str(weights), str(package))
     shutil.rmtree(weights)
     return manifest
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """What coremltools' own file writers raise where a disk is full or a file too large, as the error that it is."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(words in str(error).lower() for words in ("writ", "filesystem error", "file system")):
+            raise
+        raise OSError(None, f"coremltools: {str(error).splitlines()[0]}") from error
 
 
 def _system(ct, release: int):

@@ -51,6 +51,8 @@ def build(
     fails; `UsageError` SC017 for settings that do not fit.
     """
     trt, places = sdk(), places or {}
+    if settings.timing_cache is not None and not settings.timing_cache.parent.is_dir():
+        raise UsageError("SC017", f"timing_cache {settings.timing_cache}: there is no such folder")
     log = _log(trt)
     builder = trt.Builder(log)
     network, _parser = _parsed(trt, builder, log, model, places)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...ir.errors import MissingError
+from ...ir.errors import MissingError, UsageError
 from ..manifest import Manifest
 from ..onnx.run import OnnxSession, find_manifest
 from ..target import Session
@@ -18,7 +18,10 @@ class PreparedSession(OnnxSession):
     runner = "onnxruntime, on the prepared ONNX"
 
     def __init__(self, path: Path, manifest: Manifest, threads: int | None = None, reason: str = ""):
-        super().__init__(onnx_beside(path), threads, manifest)
+        beside = onnx_beside(path)
+        if not beside.exists():
+            raise UsageError("SC036", f"{beside} is missing, which is run where the engine cannot be ({reason})")
+        super().__init__(beside, threads, manifest)
         self.reason = reason
 
 
