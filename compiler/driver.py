@@ -102,15 +102,13 @@ def build_all(
 
 @dataclass
 class Branch:
-    """One target of a compilation: its plan, of which the first `done` passes have run, and what it noticed."""
+    """One target of a compilation: where its file goes, its plan, and what planning noticed."""
 
     settings: Settings
     target: Target
     final: Path
     plan: list[Pass]
     notes: list[str]
-    done: int = 0
-    seconds: float = 0.0
 
     @property
     def precision(self) -> str:
@@ -152,15 +150,16 @@ class Together:
     def begin(self) -> None:
         """Run what all plans begin with."""
         plans = [b.plan for b in self.branches]
-        together = next((i for i, step in enumerate(zip(*plans)) if len(set(map(str, step))) > 1), min(map(len, plans)))
+        parted = (i for i, step in enumerate(zip(*plans)) if len(set(map(str, step))) > 1)
+        self.done = next(parted, min(map(len, plans)))  # passes that have run for all
         self.stages = Stages(plans[0], self.subject.module)
         settings = self.branches[0].settings
         if len(plans) > 1 and settings.dump:
             settings = replace(settings, dump=settings.dump / "all")
-        self.steps = transform(self.subject, settings, self.context, plans[0][:together], self.progress, [self.stages])
+        self.steps = transform(
+            self.subject, settings, self.context, plans[0][: self.done], self.progress, [self.stages]
+        )
         self.seconds = time.perf_counter() - self.start
-        for branch in self.branches:
-            branch.done = together
 
     def finish(self, branch: Branch) -> Report:
         """The rest of one target: its own passes, legality, the file, and its proof."""
@@ -171,11 +170,11 @@ class Together:
         context = self.context if alone else self.context.copy()
         for text in branch.notes:
             context.remark("note", "streaming", text, Loc(""))
-        stages = self.stages if alone else self.stages.branched(branch.plan, branch.done, subject.module)
+        stages = self.stages if alone else self.stages.branched(branch.plan, self.done, subject.module)
         if not alone and settings.dump:
             settings = replace(settings, dump=settings.dump / target.name)
-        observe = lambda index, *rest: stages(index + branch.done, *rest)
-        rest = branch.plan[branch.done :]
+        observe = lambda index, *rest: stages(index + self.done, *rest)
+        rest = branch.plan[self.done :]
         steps = [*self.steps, *(transform(subject, settings, context, rest, self.progress, [observe]) if rest else ())]
         module = subject.module
         streamed = None

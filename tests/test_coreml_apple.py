@@ -1,4 +1,4 @@
-"""Apple's own tests of MIL ops, shipped with coremltools and passing on its devices, pass on the interpreter too."""
+"""A sample of the tests of MIL ops that coremltools ships, which compare with Core ML on macOS, on the interpreter."""
 
 from __future__ import annotations
 
