@@ -1,8 +1,8 @@
 """A pytest plugin: coremltools' own tests of MIL ops, with the interpreter in place of Core ML.
 
-On macOS these tests compare with Core ML, so what they expect is what it does; off macOS they stop before the comparison.
-The plugin puts the interpreter there, keeps few of each test's hundreds of parameters (`APPLE_TESTS_EACH`), and prints how
-many results were compared.
+On macOS these tests compare with Core ML, so what they expect is what it does; off macOS they stop before the
+comparison. The plugin puts the interpreter there, keeps few of each test's hundreds of parameters (`APPLE_TESTS_EACH`),
+and prints how many results were compared.
 """
 
 from __future__ import annotations
