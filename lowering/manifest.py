@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..ir.errors import UsageError
 from ..ir.expr import Expr, Size, evaluate, parse_size, symbols
 from ..ir.graph import Graph
 from ..ir.types import DTYPES, Tensor
@@ -105,6 +106,24 @@ def port(name: str, type: Tensor, file_name: str | None = None, **more) -> Port:
     shape = [s if isinstance(s, int) else str(s) for s in type.sizes]
     quant = [type.quant.scale, type.quant.zero_point] if type.quant else None
     return Port(name, file_name or name, type.dtype, shape, time, quant, **more)
+
+
+def find_manifest(path: Path, suffix: str) -> Manifest:
+    """The manifest beside a file; one of several graphs (`model.encoder.onnx`) is described in `model.onnx.json`.
+
+    Raises `UsageError` SC036 where there is none.
+    """
+    family = path.with_name(path.name.removesuffix(suffix).rpartition(".")[0] + suffix)
+    for beside in (manifest_path(path), manifest_path(family)):
+        if beside.exists():
+            found = Manifest.load(beside)
+            if found.artefact == path.name:
+                return found
+            for data in found.meta.get("graphs", {}).values():
+                if data["artefact"] == path.name:
+                    ports = {g: [Port(**p) for p in data[g]] for g in ("inputs", "outputs", "states")}
+                    return Manifest(**{**data, **ports})
+    raise UsageError("SC036", f"there is no manifest beside {path}", hints=[f"keep {manifest_path(path).name} with it"])
 
 
 def working_limits(graph: Graph, traced: Mapping[str, list[int | None]]) -> dict[str, list[int | None]]:

@@ -12,7 +12,7 @@ from ...ir.expr import Expr, Size, evaluate
 from ...ir.graph import Graph, Op, Value
 from .constants import NUMPY_TYPE, behind, constant, narrowed
 from .lower import load_all
-from .names import Names
+from .names import PlainNames
 from .reals import real_types
 from .sdk import sdk
 from .sizes import Sizes
@@ -33,7 +33,7 @@ class Emitter:
         self.inputs: dict[str, object] = {}  # what the function takes, by name
         self.table = load_all()
         self.reals = real_types(graph)
-        self.names = Names()
+        self.names = PlainNames()
         self.sizes = Sizes(self)
         self.cache: dict = {}  # for lowerings: what several ops share, such as one mask
         self.written: dict[str, object] = {}  # by state: what it becomes

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from ..names import Names
+
 RESERVED = frozenset(("any", "bool", "program", "func", "tensor", "list", "dict", "tuple", "true", "false", "string"))
 RESERVED |= {"state", "bf16", *(f"{kind}{bits}" for kind in ("fp", "int", "uint") for bits in (8, 16, 32, 64))}
 
@@ -15,21 +17,9 @@ def plain(name: str) -> str:
     return made if re.match("[A-Za-z]", made) else f"v{made}"
 
 
-class Names:
-    """Names given so far; a name that is taken gets a number behind it."""
-
-    def __init__(self):
-        self._taken: dict[str, int] = {}
+class PlainNames(Names):
+    """Names given so far, as MIL takes them."""
 
     def claim(self, name: str) -> str:
-        """`name` as MIL takes it, or that with `_1`, `_2`, … behind, whichever is free."""
-        name = plain(name)
-        if name not in self._taken:
-            self._taken[name] = 0
-            return name
-        while True:
-            self._taken[name] += 1
-            other = f"{name}_{self._taken[name]}"
-            if other not in self._taken:
-                self._taken[other] = 0
-                return other
+        """`name` in MIL's characters, or that with `_1`, `_2`, … behind, whichever is free."""
+        return super().claim(plain(name))

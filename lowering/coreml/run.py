@@ -11,7 +11,7 @@ import numpy as np
 from ...ir.errors import NumericalError, UsageError
 from ...ir.types import DTYPES
 from ..feeds import checked_feeds
-from ..manifest import Manifest, Port, initial_array, manifest_path
+from ..manifest import Port, find_manifest, initial_array
 from ..target import Session
 from .sdk import sdk
 
@@ -24,7 +24,7 @@ class CoreMLSession(Session):
     def __init__(self, path: Path):
         if not path.exists():
             raise UsageError("SC010", f"there is no file {path}")
-        self.manifest = find_manifest(path)
+        self.manifest = find_manifest(path, ".mlpackage")
         self.engine = (_CoreML if sys.platform == "darwin" else _Interpreter)(path)
         self.runner = self.engine.name
         self.reset()
@@ -59,22 +59,6 @@ class CoreMLSession(Session):
                         raise UsageError(
                             "SC112", f"{p.name} has {n} entries along axis {axis}; this file takes {known}"
                         )
-
-
-def find_manifest(path: Path) -> Manifest:
-    """The manifest beside a package; one of several graphs (`model.encoder.mlpackage`) is in `model.mlpackage.json`."""
-    stem = path.name.removesuffix(".mlpackage")
-    family = path.with_name(stem.rpartition(".")[0] + ".mlpackage")
-    for beside in (manifest_path(path), manifest_path(family)):
-        if beside.exists():
-            found = Manifest.load(beside)
-            if found.artefact == path.name:
-                return found
-            for data in found.meta.get("graphs", {}).values():
-                if data["artefact"] == path.name:
-                    ports = {g: [Port(**p) for p in data[g]] for g in ("inputs", "outputs", "states")}
-                    return Manifest(**{**data, **ports})
-    raise UsageError("SC036", f"there is no manifest beside {path}", hints=[f"keep {manifest_path(path).name} with it"])
 
 
 def _outgoing(array: np.ndarray, p: Port) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...ir.errors import UnsupportedError
 from ...ir.expr import Div, Expr, Extreme, Size, Sym, evaluate, symbol, symbols
+from ..least import least
 
 if TYPE_CHECKING:
     from .emit import Emitter
@@ -117,28 +118,3 @@ class Sizes:
         if b:
             value = self._op("sub", x=value, y=np.array([b], np.int32))
         return self._op("floor_div", x=value, y=np.array([a], np.int32)) if a != 1 else value
-
-
-def least(size: Size) -> int | None:
-    """The smallest value of a size that grows with all its symbols (they start at 1); None for others."""
-    if isinstance(size, int):
-        return size
-    total = 0
-    for monomial, c in size.terms:
-        parts = [_least_atom(a) for a in monomial]
-        if any(p is None or (len(parts) > 1 and p < 0) for p in parts) or (c < 0 and monomial):
-            return None
-        total += c * math.prod(parts)
-    return total
-
-
-def _least_atom(atom) -> int | None:
-    match atom:
-        case Sym():
-            return 1
-        case Div(of, by):
-            below = least(of)
-            return None if below is None else below // by
-        case Extreme(kind, args):
-            parts = [least(a) for a in args]
-            return None if None in parts else (min if kind == "min" else max)(parts)

@@ -12,9 +12,10 @@ from ...ir.expr import Expr
 from ...ir.graph import Graph, Loc, Op, Value
 from ...ir.types import Tensor
 from ...ir.weights import Weight
+from ..names import Names
 from ..target import needs
 from .lower import BASE_OPSET, Lowering, load_all
-from .names import Names, folder
+from .names import folder
 from .sizes import Sizes
 
 ONNX_TYPE = {"f32": "FLOAT", "f16": "FLOAT16", "f64": "DOUBLE", "i4": "INT4", "i8": "INT8", "u8": "UINT8",

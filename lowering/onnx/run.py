@@ -9,7 +9,7 @@ import numpy as np
 
 from ...ir.errors import NumericalError, UsageError
 from ..feeds import checked_feeds
-from ..manifest import Manifest, Port, initial_array, manifest_path
+from ..manifest import Manifest, find_manifest, initial_array
 from ..target import Session, needs
 
 
@@ -20,7 +20,7 @@ class OnnxSession(Session):
 
     def __init__(self, path: Path, threads: int | None = None, manifest: Manifest | None = None):
         ort = needs("onnxruntime", "onnx")
-        self.manifest = find_manifest(path) if manifest is None else manifest
+        self.manifest = find_manifest(path, ".onnx") if manifest is None else manifest
         options = ort.SessionOptions()
         options.log_severity_level = 4  # what it would log as an error is raised
         options.use_deterministic_compute = True
@@ -50,21 +50,3 @@ class OnnxSession(Session):
         for port in self._states:
             self.states[port.file_name] = made[port.output]
         return {p.name: made[p.file_name] for p in self.manifest.outputs}
-
-
-def find_manifest(path: Path, suffix: str = ".onnx") -> Manifest:
-    """The manifest beside a file; one of several graphs (`model.encoder.onnx`) is described in `model.onnx.json`.
-
-    Raises `UsageError` SC036 where there is none.
-    """
-    family = path.with_name(path.name.removesuffix(suffix).rpartition(".")[0] + suffix)
-    for beside in (manifest_path(path), manifest_path(family)):
-        if beside.exists():
-            found = Manifest.load(beside)
-            if found.artefact == path.name:
-                return found
-            for data in found.meta.get("graphs", {}).values():
-                if data["artefact"] == path.name:
-                    ports = {g: [Port(**p) for p in data[g]] for g in ("inputs", "outputs", "states")}
-                    return Manifest(**{**data, **ports})
-    raise UsageError("SC036", f"there is no manifest beside {path}", hints=[f"keep {manifest_path(path).name} with it"])

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...ir.errors import UnsupportedError
 from ...ir.expr import Div, Expr, Extreme, Size, Sym, evaluate, symbol, symbols
+from ..least import least
 
 if TYPE_CHECKING:
     from .emit import Emitter
@@ -90,11 +91,11 @@ class Sizes:
 
     def _divided(self, of: Size, by: int):
         """⌊of / by⌋; ONNX rounds towards zero: an `of` that may be negative is moved up by a multiple of `by` first."""
-        least = _least(of)
-        if least is None:
+        low = least(of)
+        if low is None:
             one, step = self.one(of), np.array([by], np.int64)
             return self._node("Div", [self._node("Sub", [one, self._node("Mod", [one, step])]), step])
-        lift = max(0, math.ceil(-least / by))
+        lift = max(0, math.ceil(-low / by))
         value = self._node("Div", [self.one(of + lift * by), np.array([by], np.int64)])
         return self._node("Sub", [value, np.array([lift], np.int64)]) if lift else value
 
@@ -122,28 +123,3 @@ class Sizes:
         if b:
             value = self._node("Sub", [value, np.array([b], np.int64)])
         return self._node("Div", [value, np.array([a], np.int64)]) if a != 1 else value
-
-
-def _least(size: Size) -> int | None:
-    """The smallest value of a size that grows with all its symbols (they start at 1); None for others."""
-    if isinstance(size, int):
-        return size
-    total = 0
-    for monomial, c in size.terms:
-        parts = [_least_atom(a) for a in monomial]
-        if any(p is None or (len(parts) > 1 and p < 0) for p in parts) or (c < 0 and monomial):
-            return None
-        total += c * math.prod(parts)
-    return total
-
-
-def _least_atom(atom) -> int | None:
-    match atom:
-        case Sym():
-            return 1
-        case Div(of, by):
-            least = _least(of)
-            return None if least is None else least // by
-        case Extreme(kind, args):
-            parts = [_least(a) for a in args]
-            return None if None in parts else (min if kind == "min" else max)(parts)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...ir.errors import MissingError, UsageError
-from ..manifest import Manifest
-from ..onnx.run import OnnxSession, find_manifest
+from ..manifest import Manifest, find_manifest
+from ..onnx.run import OnnxSession
 from ..target import Session
 from .engine import EngineSession
 from .write import onnx_beside
