@@ -36,7 +36,7 @@ from .settings import Settings
 from .stages import Stages
 from .streamed import describe
 from .streaming import Streaming, rewrites, step_pass
-from .subject import Subject, limits, read_subject
+from .subject import Subject, limits, most_frames, read_subject
 from .transcribe import transcribed
 
 __all__ = ["Report", "Settings", "Streaming", "Subject", "build", "build_all", "manifest_of", "open_artefact",
@@ -69,7 +69,7 @@ def planned(
     if settings.integer_ports and not (precision == "int8" and calibrated):
         raise UsageError("SC019", "integer inputs and outputs want --int8 and --calibrate: they need fixed scales")
     hz = tick_rate(subject.module, settings.sample_rate, asked.frame_shift)
-    step = step_pass(asked, hz) if asked.wanted else None
+    step = step_pass(asked, hz, most_frames(subject.module)) if asked.wanted else None
     ports = [] if settings.ctc is None else [ctc_pass(next(iter(subject.module.graphs.values())), settings.ctc)]
     changes = rewrites(asked, hz)
     return plan(target, precision, calibrated, settings.integer_ports, changes, step, note, ports)

@@ -148,12 +148,13 @@ def _chunk(f: _Flag, chunk: int | None) -> int:
     return own
 
 
-def step_pass(s: Streaming, hz: Fraction | None) -> str:
-    """The streaming pass, as text."""
+def step_pass(s: Streaming, hz: Fraction | None, most: int | None = None) -> str:
+    """The streaming pass, as text; `most`: frames of input that the model can take, None for any number."""
     chunk = ticks(s.stream, hz, "--stream")
     if chunk < 1:
         raise UsageError("SC047", f"--stream {s.stream}: a step takes at least one frame")
-    return f"{PASS}{{chunk={chunk}, batch={s.batch or 0}, cache='{s.cache}'}}"
+    bound = f", most={most}" if most else ""
+    return f"{PASS}{{chunk={chunk}, batch={s.batch or 0}, cache='{s.cache}'{bound}}}"
 
 
 def fixed_scales(compress: tuple[str, ...], note: Callable[[str], None] = lambda text: None) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from ..ir.errors import UsageError
 from ..ir.graph import Module
 from ..ir.interpreter import run as interpret
 from ..ir.text import load as load_text
+from ..lowering.manifest import longest
 from .samples import Feeds, as_feeds, default_sizes, draw
 
 
@@ -69,6 +70,13 @@ def _name_of(model: Any) -> str:
         text = str(model)
         return text.rsplit(":", 1)[1] if ":" in text and not Path(text).exists() else Path(text).stem
     return type(model).__name__.lower()
+
+
+def most_frames(module: Module) -> int | None:
+    """The most frames that the first input with time may have; None: any number."""
+    graph = next(iter(module.graphs.values()))
+    lengths = (d.size for v in graph.inputs for d in v.type.shape if d.time is not None)
+    return next((longest(n, limits(module)) for n in lengths), None)
 
 
 def limits(module: Module) -> dict[str, list[int | None]]:

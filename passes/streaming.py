@@ -15,12 +15,14 @@ class Streaming(Pass):
     `batch`: independent streams in one step (0: as many rows as the model was captured with); the batch of a capture
     for a fixed one is made to vary first (free-batch). `cache`: what attention
     keeps of the past, keys and values ("speed") or, where that is less, what they are computed from ("memory").
+    `most`: frames of input that the model can take at all (0: any number), which bounds what attention sees of the past.
     """
 
     name, stage, equal = "streaming", "streaming", StreamedIsWhole()
     chunk: int = 0
     batch: int = 0
     cache: str = "speed"
+    most: int = 0
 
     def run(self, graph: Graph, context: Context) -> None:
         from .stream.step import Options
@@ -33,7 +35,7 @@ class Streaming(Pass):
         streams = self.batch or rows(graph)
         if streams > 1:
             FreeBatch(must=True).run(graph, Context())
-        step = stream(graph, self.chunk, streams, Options(self.cache))
+        step = stream(graph, self.chunk, streams, Options(self.cache, self.most))
         replaced(graph, step.graph)
         for message, op in step.notes:
             context.remark("note", self.name, message, op)

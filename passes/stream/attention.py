@@ -12,7 +12,7 @@ import numpy as np
 
 from ...ir.graph import Op, Value
 from ...ir.types import DTYPES, Time
-from .band import SIZES, Band, band_of, ticks_for, unbounded
+from .band import SIZES, Band, band_of, ticks_for, unbounded, whole_past
 from .facts import Coord, Fact, Score, Stream, refuse, same_stream
 from .finite import guarded
 from .framewise import ATTENTION, framewise
@@ -109,13 +109,16 @@ def _band(step: Step, op: Op, q: Stream, mask: Value | None) -> Band:
     if mask is None and not op.attrs["causal"]:
         raise refuse("SC204", "every frame sees the whole utterance: its mask is none", op, ATTENTION,
                      "--attention window:left=2560ms,right=0ms")  # fmt: skip
-    allowed = None
+    allowed, most = None, int(step.options.most * q.time.rate)
     for n in SIZES:
         allowed = _allowed(step, op, mask, q.time, n)
         band = band_of(allowed)
         if band is not None:
             break
     else:
+        if 0 < most <= SIZES[-1] and (band := whole_past(_allowed(step, op, mask, q.time, most))):
+            step.notes.append((f"keeps all {most} frames that the model can take: its past has no other bound", op))
+            return band
         sides = unbounded(allowed)
         hints = [LEFT] if sides == "left" else [ATTENTION, "--attention window:left=2560ms,right=0ms"]
         raise refuse("SC204", f"what a frame sees has no bound ({sides})", op, *hints)

@@ -86,6 +86,16 @@ def band_of(allowed: np.ndarray) -> Band | None:
     return Band(period, low, high, rows) if rows.any(1).all() else None
 
 
+def whole_past(allowed: np.ndarray) -> Band | None:
+    """The band of frames that see all before them, and a few behind, where there can be no more than these."""
+    n = len(allowed)
+    i, j = np.indices(allowed.shape)
+    high = int((j - i)[allowed].max(initial=1 - n))
+    if high >= n // 2 or not np.array_equal(allowed, j - i <= high):
+        return None
+    return Band(1, 1 - n, high, np.ones((1, n + high), bool))
+
+
 def unbounded(allowed: np.ndarray) -> str:
     """Which sides of a square of allowed places have no end: "right", "left" or "both"."""
     n = len(allowed)

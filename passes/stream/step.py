@@ -21,9 +21,13 @@ MOVES = frozenset(("reshape", "transpose", "slice", "expand", "retime"))
 
 @dataclass
 class Options:
-    """What the pass was asked for: `cache` is what attention keeps of the past ("speed" or "memory")."""
+    """What the pass was asked for: `cache` is what attention keeps of the past ("speed" or "memory").
+
+    `most`: frames of input that there can be (0: any number).
+    """
 
     cache: str = "speed"
+    most: int = 0
 
 
 class Step:
