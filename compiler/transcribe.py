@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.expr import evaluate, parse_size, symbols
 from ..ir.graph import Graph, Module
 from ..ir.registry import quantized
-from ..lowering.manifest import Manifest
 from ..lowering.stream_session import BatchSession
 from ..lowering.streaming import CLOCK_INPUT, RANGE_SUFFIX
 from ..lowering.target import Session
 from .audio import read_audio
+from .audio_port import taken
 from .ctc import TOKENS, Tokens
 from .samples import Feeds
 from .words import WordErrors, measure, speaking, texts_in
@@ -82,18 +81,3 @@ def transcribed(
         runs["file, streamed"] = streamed
     found = measure(runs, samples, manifest.tokens, None if tokens is None else tokens.blank)
     return replace(found, left_out=len(heard) - len(samples))
-
-
-def taken(frames: int, manifest: Manifest, size: int | str) -> int | None:
-    """How many frames, with silence behind, a file takes for a recording of `frames`; None: it is too long for it."""
-    length = parse_size(str(size))
-    if isinstance(length, int) or len(names := symbols(length)) != 1:
-        return frames
-    (name,) = names
-    least, most = manifest.limits.get(name, [None, None])
-    at = lambda n: evaluate(length, {name: n})
-    if few := manifest.lengths.get(name):
-        return min((n for n in map(at, few) if n >= frames), default=None)
-    if most is not None and frames > at(most):
-        return None
-    return max(frames, at(least)) if least is not None else frames

@@ -11,15 +11,16 @@ import speechc
 from command import run
 from models.steps import causal, late
 from speechc.compiler.latency import latencies, states_by_module
-from speechc.compiler.run_file import Heard, run_file
-from speechc.compiler.words import texts_in, word_errors
+from speechc.compiler.listen.ctc import Spoken
+from speechc.compiler.run_file import run_file
+from speechc.compiler.words import Greedy, speaking, texts_in, word_errors
 from speechc.ir.errors import NumericalError, SpeechcError, UsageError
 from speechc.ir.expr import symbol
 from speechc.ir.graph import Builder, Loc, Module
 from speechc.ir.interpreter import run as interpret
 from speechc.ir.text import load, save
 from speechc.ir.types import Dim, Tensor, Time, time_input
-from speechc.lowering.manifest import Manifest, Port
+from speechc.lowering.manifest import Port
 
 DIGITS = Path(speechc.__file__).parent / "examples" / "digits"
 ATTENTION = ("--attention", "chunk:640ms,left=2560ms")
@@ -347,17 +348,20 @@ def test_what_cannot_be_run(arguments, words, model, tmp_path):
 )
 def test_greedy_text(tokens, pieces, text):
     time = {"axis": 1, "clock": "audio", "rate": "1", "delay": 0, "length": "T"}
-    manifest = Manifest("m", "t", "float32", [], [Port("ids", "ids", "i64", [1, "T"], time)], tokens=tokens)
-    scores = Manifest("m", "t", "float32", [], [Port("p", "p", "f32", [1, "T", len(tokens)], time)], tokens=tokens)
-    heard = Heard(manifest, {"ids": 1})
-    for piece in pieces:
-        heard.add(["ids"], [np.array([piece], np.int64)])
-    assert heard.greedy.text == text
-    if all(t >= 0 for piece in pieces for t in piece):
-        heard = Heard(scores, {"p": 1})
-        for piece in pieces:
-            heard.add(["p"], [np.eye(len(tokens), dtype=np.float32)[np.array(piece, int)][None]])
-        assert heard.greedy.text == text
+    ports = {
+        "ids": Port("ids", "ids", "i64", [1, "T"], time),
+        "p": Port("p", "p", "f32", [1, "T", len(tokens)], time),
+    }
+    scored = np.eye(len(tokens), dtype=np.float32)
+    made = {
+        "ids": [np.array([piece], np.int64) for piece in pieces],
+        "p": [scored[np.array(piece, int)][None] for piece in pieces],
+    }
+    for name in ports if all(t >= 0 for piece in pieces for t in piece) else ["ids"]:
+        assert speaking([ports[name]], tokens) == name
+        heard = Spoken(name, Greedy(tokens))
+        news = [heard.add({name: piece}) for piece in made[name]]
+        assert heard.text == text and any(news)
 
 
 @pytest.mark.parametrize(

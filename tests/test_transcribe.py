@@ -1,7 +1,7 @@
 """Word errors on files that do not take every length: silence behind a recording, or a count of those left out."""
 
 import pytest
-from speechc.compiler.transcribe import taken
+from speechc.compiler.audio_port import taken
 from speechc.compiler.words import WordErrors
 from speechc.lowering.manifest import Manifest
 

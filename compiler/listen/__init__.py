@@ -1,0 +1,11 @@
+"""Listeners: whatever turns audio into results, one interface for `run`, `eval`, `bench` and `verify`.
+
+`open_listener(path)` opens a file with its manifest, or a folder with several (`bundle.json`).
+"""
+
+from . import ctc, outputs, scores  # noqa: F401 (each registers its kind)
+from .listener import Heard, Listener, Stream, listens
+from .opening import open_listener
+from .source import BUNDLE, Source
+
+__all__ = ["BUNDLE", "Heard", "Listener", "Source", "Stream", "listens", "open_listener"]

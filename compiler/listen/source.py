@@ -1,0 +1,44 @@
+"""What lies at a path: one file with its manifest, or a folder of several that `bundle.json` describes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...ir.errors import UsageError
+from ...lowering.manifest import Manifest, manifest_path
+from .. import driver
+
+BUNDLE = "bundle.json"  # {"kind": "attention", "files": {"encoder": "encoder.onnx", ...}, ...}
+MAIN = "main"  # the name of a file that is alone
+
+
+@dataclass
+class Source:
+    """Files and their manifests by graph. `kind` is what a bundle says it is; `about` is the bundle's own JSON."""
+
+    path: Path
+    files: dict[str, Path]
+    manifests: dict[str, Manifest]
+    kind: str | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """That of a file that is alone; None for a bundle."""
+        return self.manifests.get(MAIN) if self.kind is None else None
+
+
+def read_source(path: Path) -> Source:
+    """What lies at `path`. Raises `UsageError`: SC010, SC036, and SC054 for a bundle that is malformed."""
+    listed = path if path.name == BUNDLE else path / BUNDLE
+    if manifest_path(path).exists() or not listed.is_file():
+        return Source(path, {MAIN: path}, {MAIN: driver.manifest_of(path)})
+    try:
+        about = json.loads(listed.read_text())
+        kind, files = str(about["kind"]), {str(n): listed.parent / f for n, f in about["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError("SC054", f"{listed} does not say its kind and its files") from None
+    return Source(listed.parent, files, {n: driver.manifest_of(f) for n, f in files.items()}, kind, about)
