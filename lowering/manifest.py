@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..ir.cost import cost
 from ..ir.errors import UsageError
 from ..ir.expr import Expr, Size, evaluate, parse_size, symbols
 from ..ir.graph import Graph
@@ -69,7 +70,9 @@ class Manifest:
     reset: str | None = None  # what a runner must call between utterances, where the file itself keeps state
     notes: list[str] = field(default_factory=list)
     streaming: dict[str, Any] | None = None  # of a step file: chunk, clock, latency, flushing; see `streaming_facts`
+    cost: dict[str, Any] | None = None  # of one call: `ir.cost.Cost.as_dict`, counted on the graph that was written
     meta: dict[str, Any] = field(default_factory=dict)
+    made: dict[str, Any] = field(default_factory=dict)  # how: version of speechc, settings, digest of the calibration
     format: int = FORMAT
 
     def save(self, path: Path) -> None:
@@ -162,6 +165,8 @@ def manifest_of(graph: Graph, artefact: str, target: str, precision: str, meta: 
         source_hash=meta.get("source_hash", ""),
         limits=working_limits(graph, meta.get("limits", {})),
         notes=list(meta.get("notes", [])),
+        cost=cost(graph).as_dict(),
+        made=dict(meta.get("made", {})),
     )
     if "streaming" in meta:
         made.streaming = streaming_facts(made, meta)
