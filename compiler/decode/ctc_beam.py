@@ -77,7 +77,8 @@ class CTCBeam:
 
         stay_blank, stay_best_blank = total + row[self.blank], best + row[self.blank]
         stay_label, stay_best_label = self.labels + spoken, self.best_label + spoken
-        when = [b if x >= y else t for b, t, x, y in zip(self.when_blank, self.when_label, self.best_blank, self.best_label)]  # fmt: skip
+        blank_is_best = (self.best_blank >= self.best_label).tolist()
+        when = [b if better else t for b, t, better in zip(self.when_blank, self.when_label, blank_is_best)]
         when_label = list(self.when_label)
 
         # Behind its own last token, a token is new only after a blank.

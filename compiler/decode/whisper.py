@@ -1,0 +1,110 @@
+"""What Whisper's decoder is told, and what it may say (Radford et al. 2022, section 2.3; rules of openai/whisper)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ...ir.errors import UsageError
+
+STAMP = 0.02  # s from one timestamp token to the next
+FIRST = 1.0  # s: the latest first timestamp
+
+
+@dataclass
+class Told:
+    """A task: `decoding` is that of the bundle, `tokens` its list; `previous` the tokens said before this recording."""
+
+    decoding: Mapping[str, Any]
+    tokens: Sequence[str]
+    language: str | None = None
+    task: str = "transcribe"
+    timestamps: bool = False
+    previous: Sequence[int] = ()
+
+    def __post_init__(self):
+        self.special: Mapping[str, int] = self.decoding["special"]
+        if self.task not in ("transcribe", "translate"):
+            raise UsageError("SC053", f"task {self.task}: transcribe or translate")
+        if self.language is not None and self.language not in self.languages:
+            raise UsageError("SC053", f"language {self.language}: one of {', '.join(self.languages)}")
+
+    @cached_property
+    def languages(self) -> dict[str, int]:
+        """The languages that there are tokens for: the special ones between the start and the tasks."""
+        first, last = self.special["start"] + 1, min(self.special["translate"], self.special["transcribe"])
+        return {self.tokens[i].strip("<|>"): i for i in range(first, last)}
+
+    @property
+    def end(self) -> int:
+        """The token that ends a text."""
+        return self.special["end"]
+
+    @property
+    def prompt(self) -> list[int]:
+        """What the decoder is fed before it says anything; `language` must be known."""
+        most = self.decoding["most"] // 2 - 1
+        before = [self.special["previous"], *self.previous[-most:]] if self.previous else []
+        task = [self.special["start"], self.languages[self.language], self.special[self.task]]
+        return [*before, *task, *([] if self.timestamps else [self.special["no_timestamps"]])]
+
+    @property
+    def stamps(self) -> int:
+        """The number of the timestamp 0.00; all from there on are timestamps."""
+        return self.special["no_timestamps"] + 1
+
+    @cached_property
+    def _forbidden(self) -> np.ndarray:
+        """Tokens that are never said."""
+        never = np.zeros(len(self.tokens), bool)
+        never[self.end + 1 :] = True
+        never[list(self.decoding.get("suppress") or ())] = True
+        if self.timestamps:
+            never[self.stamps :] = False
+        return never
+
+    def rules(self, said: Sequence[int], scores: np.ndarray) -> np.ndarray:
+        """The scores of what may follow the tokens `said`; -inf for what may not."""
+        scores = np.where(self._forbidden[: len(scores)], -np.inf, scores)
+        if not said:
+            scores[[*(self.decoding.get("suppress_first") or ()), self.end]] = -np.inf
+        return self._stamped(said, scores) if self.timestamps else scores
+
+    def _stamped(self, said: Sequence[int], scores: np.ndarray) -> np.ndarray:
+        """Timestamps come in pairs, but at the start and the end; they never go back; the first is early."""
+        begin = self.stamps
+        last = bool(said) and said[-1] >= begin
+        if last and (len(said) < 2 or said[-2] >= begin):
+            scores[begin:] = -np.inf
+        elif last:
+            scores[: self.end] = -np.inf
+        if stamped := [t for t in said if t >= begin]:
+            scores[begin : stamped[-1] + (not last or len(said) < 2 or said[-2] >= begin)] = -np.inf
+        if not said:
+            scores[:begin] = -np.inf
+            scores[begin + round(FIRST / STAMP) + 1 :] = -np.inf
+        top = scores.max()
+        if np.isfinite(top) and np.isfinite(scores[begin:]).any():
+            weight = np.exp(scores - top)
+            if weight[begin:].sum() > weight[:begin].max():
+                scores[:begin] = -np.inf
+        return scores
+
+    def segments(self, said: Sequence[int]) -> list[tuple[float, float | None, list[int]]]:
+        """(start, end, tokens) in seconds, by the timestamps among what was said; None: it goes on beyond the audio."""
+        found, start, words = [], None, []
+        for token in said:
+            if token < self.stamps:
+                words.append(token)
+                continue
+            at = round((token - self.stamps) * STAMP, 2)
+            if words:
+                found.append((start or 0.0, at, words))
+                start, words = None, []
+            else:
+                start = at
+        return [*found, (start or 0.0, None, words)] if words else found
