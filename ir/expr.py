@@ -258,7 +258,7 @@ def same(a: Size, b: Size) -> bool:
     names = symbols(difference)
     if len(names) != 1:
         return False
-    shape = _asymptote(difference)
+    shape = asymptote(difference)
     if shape is None or shape.slope != 0:
         return False
     (name,) = names
@@ -267,11 +267,11 @@ def same(a: Size, b: Size) -> bool:
 
 def slope(s: Size) -> Fraction | None:
     """How fast `s` grows with its only symbol, in the long run; None where that is no number (a product of sizes)."""
-    line = _asymptote(s)
+    line = asymptote(s)
     return line.slope if line else None
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
     """slope*n + low <= value <= slope*n + high for n >= 0; from `start` on the value is that line plus a period."""
 
     slope: Fraction
@@ -281,36 +281,37 @@ class _Line(NamedTuple):
     start: int
 
 
-def _asymptote(s: Size) -> _Line | None:
+def asymptote(s: Size) -> Line | None:
+    """How a size of one symbol grows; None where that is no line (a product of sizes)."""
     if isinstance(s, int):
-        return _Line(Fraction(0), Fraction(s), Fraction(s), 1, 1)
+        return Line(Fraction(0), Fraction(s), Fraction(s), 1, 1)
     slope = low = high = Fraction(0)
     period = start = 1
     for monomial, c in s.terms:
         if len(monomial) > 1:
             return None
-        line = _Line(Fraction(0), Fraction(1), Fraction(1), 1, 1) if not monomial else _atom_line(monomial[0])
+        line = Line(Fraction(0), Fraction(1), Fraction(1), 1, 1) if not monomial else _atom_line(monomial[0])
         if line is None:
             return None
         slope += c * line.slope
         low += min(c * line.low, c * line.high)
         high += max(c * line.low, c * line.high)
         period, start = math.lcm(period, line.period), max(start, line.start)
-    return _Line(slope, low, high, period, start)
+    return Line(slope, low, high, period, start)
 
 
-def _atom_line(atom: Atom) -> _Line | None:
+def _atom_line(atom: Atom) -> Line | None:
     match atom:
         case Sym():
-            return _Line(Fraction(1), Fraction(0), Fraction(0), 1, 1)
+            return Line(Fraction(1), Fraction(0), Fraction(0), 1, 1)
         case Div(of, by):
-            line = _asymptote(of)
+            line = asymptote(of)
             if line is None:
                 return None
             period = line.period * by // math.gcd(int(line.slope * line.period), by)
-            return _Line(line.slope / by, line.low / by - 1, line.high / by, period, line.start)
+            return Line(line.slope / by, line.low / by - 1, line.high / by, period, line.start)
         case Extreme(kind, args):
-            lines = [_asymptote(a) for a in args]
+            lines = [asymptote(a) for a in args]
             if any(line is None for line in lines):
                 return None
             best = (min if kind == "min" else max)(line.slope for line in lines)
@@ -326,7 +327,7 @@ def _atom_line(atom: Atom) -> _Line | None:
             for line in lines:
                 reach = abs(line.slope - best) * start
                 low, high = min(low, line.low - reach), max(high, line.high + reach)
-            return _Line(best, low, high, math.lcm(*(line.period for line in lines)), start)
+            return Line(best, low, high, math.lcm(*(line.period for line in lines)), start)
 
 
 def _print(e: Expr) -> str:

@@ -327,6 +327,47 @@ MULTIHEAD = {
 }  # fmt: skip
 
 
+def put(x, *places, value=1.0):
+    """`x[places] = value`, leaving x as it is."""
+    return torch.index_put(x, places, torch.as_tensor(value))
+
+
+WRITTEN = {
+    "one in every row": lambda x, n: (
+        put(x[:, :, 0], torch.arange(3), n % x.shape[1]), put(x, torch.arange(3), -1 - n % x.shape[1], value=2.0),
+        put(x, torch.arange(3), n % 2, value=x[:, 0] + 7),
+    ),
+    "anywhere": lambda x, n: (
+        put(x, n % 3), put(x, n % 3, n % x.shape[1]), put(x, n % 3, -1 - n % x.shape[1], n), put(x, n[:, None] % 3, n),
+        put(x, torch.tensor([2, 1, 0]), n),
+    ),
+    "by mask": lambda x, n: (put(x, x > 0), put(x, x[:, :, 0] > 0), put(x, n > 2)),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRITTEN)
+def test_written_positions(name):
+    """Assignments at positions that the graph computes: rows, negative positions, the same place twice."""
+    numbers = lambda random, shape: (
+        random.integers(0, 4, shape) if shape == [3] else random.standard_normal(shape, dtype=np.float32)
+    )
+    compare(WRITTEN[name], (3, "T", 5), (3,), make=numbers)
+
+
+@pytest.mark.slow
+def test_a_crop_to_what_is_longer_at_some_lengths():
+    """y[:, :T] where y is longer than T at the traced length, as long or shorter at others; and the other way round."""
+
+    def nearest(x):
+        y = x[:, ::4].repeat_interleave(4, dim=1)  # 4⌈T/4⌉ frames
+        z = x[:, : x.shape[1] // 4 * 4]
+        return y[:, : x.shape[1]], z[:, : x.shape[1]], x[:, : z.shape[1] + 2], x[:, : y.shape[1]] * 2
+
+    for sample in (9, 12):
+        compare(nearest, (1, "T", 3), lengths=(8, 11, 13, 40), sample=sample)
+
+
 @pytest.mark.parametrize("name", MULTIHEAD)
 @pytest.mark.slow
 def test_multihead_attention(name):

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from speechc.ir.bounds import at_most
 from speechc.ir.errors import IRError
 from speechc.ir.expr import ceildiv, evaluate, floordiv, maximum, minimum, parse_size, same, substitute, symbol, symbols
 
@@ -55,6 +56,16 @@ def test_same_means_equal_at_every_length(one, other):
     (a, f), (b, g) = one, other
     agree = all(f(t) == g(t) for t in range(1, 600))
     assert same(a, b) == agree
+
+
+@given(sizes(), sizes(), st.integers(1, 50), st.none() | st.integers(0, 400))
+@settings(max_examples=100, deadline=None)
+def test_at_most_means_at_every_length_within_the_limits(one, other, least, more):
+    (a, f), (b, g) = one, other
+    most = None if more is None else least + more
+    lengths = range(least, 600 if most is None else most + 1)
+    assert at_most(a, b, {"T": [least, most]}) == all(f(t) <= g(t) for t in lengths)
+    assert at_most(T, B, {}) is None
 
 
 def test_normal_forms():

@@ -124,7 +124,7 @@ class _Importer:
         self.program, self.ports, self.graph = program, ports, graph
         self.builder = Builder(graph)
         self.hints = ports.hints
-        self.context = Context(self.builder, self.size, lambda s: evaluate(s, self.hints))
+        self.context = Context(self.builder, self.size, lambda s: evaluate(s, self.hints), ports.limits)
         self.sizes: dict[Any, Size] = {}
         self.arrays: dict[tuple, Value] = {}
 

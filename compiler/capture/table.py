@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...ir.bounds import Limits
 from ...ir.errors import CaptureError
 from ...ir.expr import Expr, Size, same
 from ...ir.graph import Builder, Value
@@ -80,9 +81,12 @@ def ir_dtype(dtype: torch.dtype) -> str:
 class Context:
     """The node at hand: its builder, its types as torch inferred them, and conversions that most builders need."""
 
-    def __init__(self, builder: Builder, sizes: Callable[[Any], Size], hint: Callable[[Size], int]):
+    def __init__(
+        self, builder: Builder, sizes: Callable[[Any], Size], hint: Callable[[Size], int], limits: Limits | None = None
+    ):
         self.b = builder
         self.graph = builder.graph
+        self.limits = limits or {}  # of the sizes' names
         self.to_size, self.hint = sizes, hint  # torch's size -> the IR's; the IR's -> its value in the traced run
         self.node: torch.fx.Node | None = None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ....ir.expr import same
 from ..table import aten
 
@@ -67,8 +69,63 @@ def _(c, x, dim, index, source):
 @aten("index_put", "_unsafe_index_put")
 def _(c, x, indices, values, accumulate=False):
     used = [a for a, i in enumerate(indices) if i is not None]
-    if len(used) == 1 and indices[used[0]].type.dtype == "bool" and values.type.rank == 0 and not accumulate:
-        mask = indices[used[0]]
-        behind = x.type.rank - used[0] - mask.type.rank
-        return c.b.where(c.reshape(mask, (*mask.type.sizes, *[1] * behind)), c.cast(values, x.type.dtype), x)
-    raise c.no("writes to computed positions", "use torch.where, or assign to a slice")
+    first, places = used[0], [indices[a] for a in used]
+    if not accumulate and len(used) == 1 and places[0].type.dtype == "bool" and values.type.rank == 0:
+        return _where(c, x, first, places[0], values)
+    if accumulate or used != list(range(first, used[-1] + 1)) or any(p.type.dtype in ("bool", "u8") for p in places):
+        raise c.no("writes to computed positions", "use torch.where, or assign to a slice")
+    sizes = x.type.sizes[first : used[-1] + 1]
+    if _one_in_every_row(places, sizes):
+        hit = c.b.equal(_column(c, places[-1], sizes[-1]), c.reshape(c.b.iota(size=sizes[-1]), (1, sizes[-1])))
+        if values.type.rank == 0 or (values.type.rank == 1 and values.type.sizes[0] == 1):
+            return _where(c, x, first, hit, c.reshape(values, ()))
+        if values.type.rank == x.type.rank - 1 and first == 0:
+            return _where(c, x, first, hit, c.unsqueezed(values, 1))
+    if values.type.rank and set(values.type.sizes) != {1}:
+        raise c.no("writes several computed positions at once", "use torch.where, or assign to a slice")
+    flat, total = _flat(c, places, sizes)
+    hit = c.b.equal(_column(c, flat, total), c.reshape(c.b.iota(size=total), (1, total)))
+    hit = c.b.max(c.cast(hit, "i32"), axes=(0,), keepdims=False)
+    return _where(c, x, first, c.cast(c.reshape(hit, sizes), "bool"), c.reshape(values, ()))
+
+
+def _where(c, x, first: int, mask, values):
+    """x with `values` where a mask, over the axes from `first` on, says so."""
+    behind = x.type.rank - first - mask.type.rank
+    mask = c.reshape(mask, (*mask.type.sizes, *[1] * behind))
+    return c.b.where(mask, c.cast(values, x.type.dtype), x)
+
+
+def _one_in_every_row(places, sizes) -> bool:
+    """Whether two lists of positions say: row 0 and a column, row 1 and a column, and so on to the last row."""
+    if len(places) != 2 or any(p.type.rank != 1 or not same(p.type.sizes[0], sizes[0]) for p in places):
+        return False
+    rows = places[0]
+    while rows.op is not None and rows.op.kind == "cast":
+        rows = rows.op.operands[0]
+    if rows.op is not None:
+        return rows.op.kind == "iota"
+    return rows.known and np.array_equal(rows.array, np.arange(sizes[0]))
+
+
+def _column(c, positions, size):
+    """Positions as [n, 1] from the front of `size` elements; negative ones count from its end."""
+    positions = c.cast(positions, "i64")
+    positions = c.reshape(positions, (positions.type.sizes[0], 1))
+    back = c.b.add(positions, c.value(size, "i64"))
+    return c.b.where(c.b.less(positions, c.b.const(0, "i64")), back, positions)
+
+
+def _flat(c, places, sizes):
+    """Positions in several axes as positions in these axes taken together, [n], and the size of those."""
+    flat, total = None, 1
+    for i, size in zip(places, sizes):
+        i = c.cast(i, "i64")
+        if len(places) > 1:
+            i = c.b.where(c.b.less(i, c.b.const(0, "i64")), c.b.add(i, c.value(size, "i64")), i)
+        flat = i if flat is None else c.b.add(c.b.mul(flat, c.value(size, "i64")), i)
+        total = total * size
+    count = 1
+    for n in flat.type.sizes:
+        count = count * n
+    return c.reshape(flat, (count,)), total

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ....ir.expr import Size, same
+from ....ir.bounds import at_most
+from ....ir.expr import Size, minimum, same
 from ....ir.graph import Value
 from ..table import Context, aten
 
@@ -66,8 +67,14 @@ def _(c, x, dim=0, start=None, end=None, step=1):
 
 
 def sliced(c: Context, x: Value, axis: int, start, end, step: int, length: Size) -> Value:
-    """x[start:end:step] along `axis`, whose result torch says is `length` long (so bounds need no clipping)."""
+    """x[start:end:step] along `axis`, whose result torch says is `length` long.
+
+    Torch takes for granted that an `end` stays inside (or outside) x as it does at the traced length; where it does not
+    at other lengths, the result ends with x.
+    """
     size = x.type.sizes[axis]
+    if step == 1 and start in (None, 0) and not isinstance(end, int | None):
+        length = clipped(c, end, size, length)
     if length == size and step == 1:
         return x
     start = 0 if start is None else start
@@ -81,6 +88,14 @@ def sliced(c: Context, x: Value, axis: int, start, end, step: int, length: Size)
     if step > 1 and same((size - start + step - 1) // step, length):
         stop = size
     return c.part(x, axis, start, stop, step)
+
+
+def clipped(c: Context, end: Size, size: Size, length: Size) -> Size:
+    """How long x[:end] is, where x has `size` elements: `length`, as torch says, if that holds at every length."""
+    if _negative(c, end) or not (same(length, end) or same(length, size)):
+        return length
+    other = size if same(length, end) else end
+    return minimum(end, size) if at_most(length, other, c.limits) is False else length
 
 
 def _negative(c: Context, bound: Size) -> bool:
