@@ -8,26 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from ..ir.errors import UsageError
-from ..lowering.target import needs
-
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+from .recordings import SUFFIXES, read_recording
 
 
 def read_audio(path: Path, rate: int | None) -> np.ndarray:
-    """Mono samples, float32 in [-1, 1], at `rate` Hz (resampled with soxr; the file's own rate if None)."""
-    soundfile = needs("soundfile", "audio")
-    try:
-        samples, own = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
-        raise UsageError("SC030", f"{path} is not audio that can be read ({error})") from None
-    if not len(samples):
-        raise UsageError("SC031", f"{path} holds no samples")
-    mono = samples.mean(1)
-    if rate is not None and own != rate:
-        mono = needs("soxr", "audio").resample(mono, own, rate)
-    if not np.isfinite(mono).all():
-        raise UsageError("SC032", f"{path} holds NaN or infinite samples")
-    return np.ascontiguousarray(mono, np.float32)
+    """Mono samples, float32 in [-1, 1], at `rate` Hz (resampled with soxr; the file's own rate if None).
+
+    Raises `UsageError` as `read_recording`, and SC056 for a recording that is cut off.
+    """
+    recording = read_recording(path, rate)
+    if note := next((n for n in recording.notes if n.kind == "cut off"), None):
+        raise UsageError("SC056", f"{path} is cut off: {note.text}", hints=["leave it out, or mend its header"])
+    return recording.samples
 
 
 def read_samples(folder: Path, rate: int | None) -> Iterator[dict[str, np.ndarray] | np.ndarray]:

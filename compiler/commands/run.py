@@ -1,4 +1,4 @@
-"""`speechc run`: a compiled file on a recording."""
+"""`speechc run`: a compiled file on a recording, a folder of them, or standard input."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ..listen_flags import Labels, Threads, Threshold
+
 
 def add(app: typer.Typer) -> None:
     """Add the command."""
@@ -15,16 +17,42 @@ def add(app: typer.Typer) -> None:
 
 
 def run(
-    file: Annotated[Path, typer.Argument(help="An artefact with its manifest.")],
-    audio: Annotated[Path, typer.Argument(help="A recording, or the inputs as .npy or .npz.")],
+    file: Annotated[Path, typer.Argument(help="An artefact with its manifest, or a folder of several.")],
+    audio: Annotated[
+        Path,
+        typer.Argument(
+            help="A recording, a folder of them, - (standard input: WAV, FLAC, Ogg, MP3, or bare 16-bit little-endian "
+            "mono at the file's rate), or the inputs as .npy or .npz."
+        ),
+    ],
     stream: Annotated[
         bool, typer.Option("--stream", help="Feed it chunk by chunk and show results as they come.")
     ] = False,
-    threads: Annotated[int | None, typer.Option("--threads", metavar="N", help="Threads of the runtime.")] = None,
+    threads: Threads = None,
+    threshold: Threshold = None,
+    labels: Labels = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")] = False,
 ) -> None:
-    """Run a compiled file on a recording: the text where it has tokens, else the shapes of its outputs."""
-    from ..run_file import run_file
+    """Run a compiled file: the text where it has tokens, detections where it has scores, else its outputs' shapes."""
+    from .. import show_heard
+    from ..listen import open_listener
+    from ..run_file import line_of
+    from ..run_many import Summary, run_all, title
 
-    for line in run_file(file, audio, stream, threads):
-        print(json.dumps(line.as_dict()) if as_json else line, flush=True)
+    listener = open_listener(file, threads, threshold=threshold, labels=labels and labels.split(","))
+    summary = Summary()
+    printer = show_heard.Printer()
+    with show_heard.progress(title(audio), quiet or as_json) as progress:
+        try:
+            for name, heard in run_all(listener, audio, stream, progress, summary):
+                if as_json:
+                    named = {} if name is None else {"audio": name}
+                    print(json.dumps(named | line_of(heard).as_dict()), flush=True)
+                else:
+                    printer.show(name, heard)
+        finally:
+            if as_json and audio.is_dir():
+                print(json.dumps(summary.as_dict()), flush=True)
+            elif not quiet:
+                show_heard.summary(summary)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...ir.errors import UsageError
 from ...lowering.target import Session
+from ..recordings import Note
 from .source import Source
 
 KINDS: dict[str, type[Listener]] = {}  # by kind; the first that fits a file opens it, where none does: "outputs"
@@ -19,16 +20,18 @@ KINDS: dict[str, type[Listener]] = {}  # by kind; the first that fits a file ope
 
 @dataclass
 class Segment:
-    """A detection: what (`label`) from when to when (seconds), and its highest score."""
+    """A detection: what (`label`) from when to when (seconds), its highest score, and whether it goes on."""
 
     start: float
     end: float
     label: str
     score: float
+    going: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"start": self.start, "end": self.end, "label": self.label, "score": self.score}
+        more = {"going": True} if self.going else {}
+        return {"start": self.start, "end": self.end, "label": self.label, "score": self.score} | more
 
 
 @dataclass
@@ -47,11 +50,16 @@ class Heard:
     frames: dict[str, tuple[int, int]] = field(default_factory=dict)
     at: float | None = None
     final: bool = True
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
 
 class Stream(ABC):
-    """One recording in pieces: `push` them, `flush` at the end, `reset` before the next recording."""
+    """One recording in pieces: `push` them, `flush` at the end, `reset` before the next recording.
+
+    `axes`: the axis of frames of every output that has one.
+    """
+
+    axes: Mapping[str, int] = {}
 
     @abstractmethod
     def push(self, samples: np.ndarray) -> Heard | None:
@@ -102,6 +110,18 @@ class Listener(ABC):
         """Whether `stream` works."""
         return False
 
+    @property
+    def chunk_samples(self) -> int | None:
+        """Samples of a step, where the files take steps of that many; None: any number."""
+        return None
+
+    def check_audio(self) -> None:
+        """Raise `UsageError` SC034 (SC110 for several inputs) where recordings cannot be heard at all."""
+        if self.sample_rate is None:
+            raise UsageError(
+                "SC034", "the file does not say its sample rate", hints=["compile it with --sample-rate HZ"]
+            )
+
     @abstractmethod
     def hear(self, samples: np.ndarray) -> Heard:
         """The result for a whole recording, float32[n] in [-1, 1] at `sample_rate`.
@@ -148,3 +168,13 @@ def listens(kind: str) -> Callable[[L], L]:
         return cls
 
     return add
+
+
+def joined(parts: Sequence[Heard], axes: Mapping[str, int]) -> Heard:
+    """One result out of all results of one stream, the final one last."""
+    last = parts[-1]
+    names = dict.fromkeys(n for part in parts for n in part.outputs)
+    found = {n: [p.outputs[n] for p in parts if n in p.outputs] for n in names}
+    outputs = {n: np.concatenate(a, axes[n]) if n in axes else a[-1] for n, a in found.items()}
+    frames = {n: (0, a.shape[axes[n]]) for n, a in outputs.items() if n in axes}
+    return Heard(last.text, outputs, last.segments, frames, last.at, True, [n for p in parts for n in p.notes])

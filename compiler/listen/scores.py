@@ -87,7 +87,7 @@ class Detected(Teller):
         self.open: dict[int, Segment] = {}
 
     def add(self, outputs: Arrays) -> bool:
-        """Take in frames; whether a segment began or grew."""
+        """Take in frames; whether a segment began or ended."""
         if (array := outputs.get(self.file.output.name)) is None:
             return False
         port, seconds = self.file.output, self.file.frame_seconds
@@ -103,19 +103,17 @@ class Detected(Teller):
     def _follow(self, rows: np.ndarray, seconds: float | None) -> bool:
         news = False
         for row in rows:
-            start, end = (
-                (0.0, float("inf")) if seconds is None else (self.frames * seconds, (self.frames + 1) * seconds)
-            )
+            start, end = (0.0, np.inf) if seconds is None else (self.frames * seconds, (self.frames + 1) * seconds)
             self.frames += 1
             over = set(np.flatnonzero(row >= self.file.threshold).tolist())
             for gone in self.open.keys() - over:
-                del self.open[gone]
+                self.open.pop(gone).going, news = False, True
             for column in sorted(over):
-                news = True
                 score = float(row[column])
                 if (segment := self.open.get(column)) is None:
                     label = self.file.labels[column] if self.file.labels else str(column)
-                    self.open[column] = segment = Segment(start, end, label, score)
+                    self.open[column] = segment = Segment(start, end, label, score, True)
                     self.segments.append(segment)
+                    news = True
                 segment.end, segment.score = end, max(segment.score, score)
         return news

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +15,8 @@ from ...lowering.stream_session import BatchSession
 from ...lowering.streaming import CLOCK_INPUT, RANGE_SUFFIX
 from .. import driver
 from ..audio_port import audio_port, laid_out, longest_recording, taken, time_axis
-from .listener import Heard, Listener, Segment, Stream, whole_only
+from ..recordings import Note
+from .listener import Heard, Listener, Segment, Stream, joined, whole_only
 from .source import MAIN, Source
 
 Arrays = Mapping[str, np.ndarray]
@@ -71,13 +73,22 @@ class SingleFile(Listener):
         """Whether `stream` works."""
         return self.manifest.streaming is not None or self.stepwise
 
+    @property
+    def chunk_samples(self) -> int | None:
+        """Samples of a step; None: the file takes whole utterances."""
+        return int(self.port.shape[time_axis(self.port)]) if self.streams else None
+
+    def check_audio(self) -> None:
+        """Raise `UsageError` SC034 or SC110 where the file does not take recordings."""
+        audio_port(self.manifest)
+
     def hear(self, samples: np.ndarray) -> Heard:
         """The result for a whole recording, float32[n] at `sample_rate`."""
         if self.streams:
             stream = self._stream
             stream.reset()
             first = stream.push(samples)
-            return _joined([h for h in (first, stream.flush()) if h is not None], stream.axes)
+            return joined([h for h in (first, stream.flush()) if h is not None], stream.axes)
         padded, notes = self._fitted(samples)
         heard = self.hear_arrays({self.port.name: laid_out(padded, self.port)})
         heard.notes += notes
@@ -89,7 +100,7 @@ class SingleFile(Listener):
             raise whole_only(self.source.path)
         return SampleStream(self)
 
-    def _fitted(self, samples: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    def _fitted(self, samples: np.ndarray) -> tuple[np.ndarray, list[Note]]:
         """A recording with silence behind where the file takes no less, and a note of that."""
         size = self.port.shape[time_axis(self.port)]
         wanted = size if isinstance(size, int) else taken(len(samples), self.manifest, size)
@@ -105,7 +116,7 @@ class SingleFile(Listener):
             return samples, []
         behind = wanted - len(samples)
         note = f"{behind} samples of silence behind: the file takes no recording of {len(samples)}"
-        return np.pad(samples, (0, behind)), [note]
+        return np.pad(samples, (0, behind)), [Note("padded", note)]
 
     # -- arrays as they are --------------------------------------------------------------------------------------------
     def hear_arrays(self, arrays: Arrays) -> Heard:
@@ -113,13 +124,13 @@ class SingleFile(Listener):
         if self.manifest.streaming is not None:
             stream = ChunkStream(self, self._constants(arrays))
             first = stream.push_arrays(self._timed(arrays))
-            return _joined([h for h in (first, stream.flush()) if h is not None], stream.axes)
+            return joined([h for h in (first, stream.flush()) if h is not None], stream.axes)
         self.session.reset()
         outputs = self.session.run_named(dict(arrays))
         outputs = {p.name: outputs[p.name] for p in self.manifest.outputs}
         teller = self.teller()
         teller.add(outputs)
-        return Heard(teller.text, outputs, teller.segments)
+        return Heard(teller.text, outputs, _now(teller.segments, True))
 
     def stream_arrays(self, arrays: Arrays) -> ChunkStream:
         """A stream whose inputs without time are those of `arrays`. Raises `UsageError` SC050 for other files."""
@@ -276,15 +287,10 @@ class Gathered:
             self.seen[name] = first + outputs[name].shape[self.axes[name]]
             frames[name] = (first, self.seen[name])
         self.news = {}
-        segments = None if self.teller.segments is None else list(self.teller.segments)
+        segments = _now(self.teller.segments, final)
         return Heard(self.teller.text, outputs, segments, frames, at, final)
 
 
-def _joined(parts: Sequence[Heard], axes: Mapping[str, int]) -> Heard:
-    """One result out of the results of one stream."""
-    last = parts[-1]
-    names = dict.fromkeys(n for part in parts for n in part.outputs)
-    found = {n: [p.outputs[n] for p in parts if n in p.outputs] for n in names}
-    outputs = {n: np.concatenate(a, axes[n]) if n in axes else a[-1] for n, a in found.items()}
-    frames = {n: (0, a.shape[axes[n]]) for n, a in outputs.items() if n in axes}
-    return Heard(last.text, outputs, last.segments, frames, last.at, True)
+def _now(segments: list[Segment] | None, final: bool) -> list[Segment] | None:
+    """Segments as they are now; none goes on after the end."""
+    return None if segments is None else [replace(s, going=s.going and not final) for s in segments]

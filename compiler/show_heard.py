@@ -1,0 +1,106 @@
+"""What `speechc run` prints: texts, detections and shapes on standard output; progress and notes on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from .listen.listener import Heard, Segment
+from .recordings import LeftOut, Note
+from .run_file import line_of
+from .run_many import Summary
+
+WARNINGS = ("cut off", "silent", "clipped", "NaN", "raw", "padded")  # notes that may change what results mean
+SHOWN = 20  # recordings that are named in a table
+
+
+def console() -> Console:
+    """Standard error; where it is no terminal, wide enough for tables."""
+    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 200)
+
+
+@contextmanager
+def progress(title: str, quiet: bool) -> Iterator[Callable[[float, float], None]]:
+    """A bar on standard error, where that is a terminal; told what is done and what there is."""
+    err = console()
+    if quiet or not err.is_terminal:
+        yield lambda done, of: None
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=err, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, of: bar.update(task, completed=round(done), total=round(of))
+
+
+class Printer:
+    """Prints results as they come; of detections those that are new or have changed."""
+
+    def __init__(self):
+        self.name, self.told = None, set()
+
+    def show(self, name: str | None, heard: Heard) -> None:
+        """Print a result of a recording (None: the only one)."""
+        if name != self.name:
+            self.name, self.told = name, set()
+        before = "" if name is None else f"{name}: "
+        if heard.segments is None:
+            print(f"{before}{line_of(heard)}", flush=True)
+            return
+        for segment in heard.segments:
+            if (key := (segment.label, segment.start, segment.going)) not in self.told:
+                self.told.add(key)
+                print(before + spoken(segment), flush=True)
+        if heard.final and not heard.segments:
+            print(f"{before}nothing detected", flush=True)
+
+
+def spoken(segment: Segment) -> str:
+    """A detection as a line."""
+    if segment.going:
+        return f"{segment.start:8.2f} s to      ...    {segment.label}"
+    return f"{segment.start:8.2f} s to {segment.end:8.2f} s  {segment.label}  {segment.score:.3f}"
+
+
+def summary(found: Summary) -> None:
+    """The notes and, of a folder, what was left out and why, on standard error."""
+    err = console()
+    if found.recordings > 1 or found.left_out:
+        err.print(f"{found.recordings - len(found.left_out)} of {found.recordings} recordings")
+    for table in tables(found.left_out, found.notes):
+        err.print(table)
+
+
+def tables(left_out: Iterable[LeftOut], notes: Iterable[tuple[str, Note]]) -> Iterator[Table]:
+    """What was left out and why, then warnings, each by kind and then by recording (the first of many)."""
+    left = [(e.kind, e.name, f"{e.why} [{e.code}]") for e in left_out]
+    warned = [(n.kind, name, n.text) for name, n in notes if n.kind in WARNINGS]
+    for heading, rows in (("left out", left), ("warning", warned)):
+        if rows:
+            yield _table(heading, sorted(rows))
+
+
+def _table(heading: str, rows: list[tuple[str, str, str]]) -> Table:
+    table = Table(heading, "recordings", "recording", "why", box=None, pad_edge=False)
+    counts: dict[str, int] = {}
+    for kind, *_ in rows:
+        counts[kind] = counts.get(kind, 0) + 1
+    told: dict[str, int] = {}
+    for kind, name, why in rows:
+        told[kind] = told.get(kind, 0) + 1
+        if told[kind] <= SHOWN:
+            first = told[kind] == 1
+            table.add_row(kind if first else "", str(counts[kind]) if first else "", _plain(name), _plain(why))
+        elif told[kind] == SHOWN + 1:
+            table.add_row("", "", f"and {counts[kind] - SHOWN} more", "")
+    return table
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
