@@ -73,6 +73,7 @@ class Manifest:
     cost: dict[str, Any] | None = None  # of one call: `ir.cost.Cost.as_dict`, counted on the graph that was written
     meta: dict[str, Any] = field(default_factory=dict)
     made: dict[str, Any] = field(default_factory=dict)  # how: version of speechc, settings, digest of the calibration
+    features: dict[str, Any] | None = None  # which features are meant: `passes.front_end.reference`; None: not known
     format: int = FORMAT
 
     def save(self, path: Path) -> None:
@@ -165,6 +166,7 @@ def manifest_of(graph: Graph, artefact: str, target: str, precision: str, meta: 
         source_hash=meta.get("source_hash", ""),
         limits=working_limits(graph, meta.get("limits", {})),
         notes=list(meta.get("notes", [])),
+        features=meta.get("features"),
         cost=cost(graph).as_dict(),
         made=dict(meta.get("made", {})),
     )
