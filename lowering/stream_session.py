@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -113,6 +114,13 @@ class BatchSession:
             self._places[i] = self._start()
             for name, axis in self._axes.items():
                 self._values[name] = _with_rows(self._values[name], self._initial[name], axis, [i], self.batch)
+
+    def reorder(self, streams: Sequence[int]) -> None:
+        """Stream i goes on as stream `streams[i]` was: how hypotheses of a search share what they have heard."""
+        order = [self._there(i) for i in streams]
+        if order != list(range(self.batch)):
+            self._values = {n: v.take(order, self._axes[n]) for n, v in self._values.items()}
+            self._places = [deepcopy(self._places[i]) for i in order]
 
     # -- one stream ------------------------------------------------------------------------------------------------
     def _start(self) -> _Place:

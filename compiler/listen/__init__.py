@@ -3,9 +3,9 @@
 `open_listener(path)` opens a file with its manifest, or a folder with several (`bundle.json`).
 """
 
-from . import ctc, outputs, scores  # noqa: F401 (each registers its kind)
-from .listener import Heard, Listener, Stream, listens
+from . import attention, ctc, outputs, scores  # noqa: F401 (each registers its kind)
+from .listener import Heard, Listener, Segment, Stream, joined, listens
 from .opening import open_listener
 from .source import BUNDLE, Source
 
-__all__ = ["BUNDLE", "Heard", "Listener", "Source", "Stream", "listens", "open_listener"]
+__all__ = ["BUNDLE", "Heard", "Listener", "Segment", "Source", "Stream", "joined", "listens", "open_listener"]

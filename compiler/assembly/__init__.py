@@ -1,0 +1,1 @@
+"""Models of several graphs (an encoder and its decoder, a transducer): captured as one module, compiled to a folder."""

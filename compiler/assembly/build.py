@@ -1,0 +1,109 @@
+"""Compiles the parts of a model into one folder: a file each, and `bundle.json`, which says how they go together."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...ir.errors import UsageError
+from .. import driver
+from ..place import Workshop
+from ..report import Report
+from ..settings import Settings
+from ..streaming import Streaming
+from .assemble import Assembly
+
+BUNDLE = "bundle.json"
+OWN_STREAMING = Streaming()
+
+
+@dataclass
+class Bundle:
+    """A compiled folder: what each part became, and `about`, the contents of its `bundle.json`."""
+
+    folder: Path
+    reports: dict[str, Report]
+    about: dict[str, Any]
+    seconds: float
+
+    @property
+    def bytes(self) -> int:
+        """Of all parts, without manifests."""
+        return sum(r.bytes for r in self.reports.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "folder": str(self.folder),
+            "kind": self.about["kind"],
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+            "parts": {name: r.as_dict() for name, r in self.reports.items()},
+        }
+
+
+def build(assembly: Assembly, settings: Settings, progress: Callable[[str], None] = lambda what: None) -> Bundle:
+    """Compile every part and write the folder `<output>/<name>`, whole or not at all.
+
+    Raises what `driver.build` raises, and `UsageError` SC058 for flags that say how a single file streams.
+    """
+    start, parts = time.perf_counter(), assembly.parts
+    if replace(settings.streaming, batch=None) != OWN_STREAMING or settings.ctc is not None:
+        raise UsageError(
+            "SC058",
+            f"{parts.name} is a model of several parts, which stream as its kind ({parts.kind}) wants it",
+            hints=["leave out --stream and the flags that go with it; --batch N is for the decoder's hypotheses"],
+        )
+    final = (settings.output or Path.cwd()) / (settings.name or parts.name)
+    if final.exists() and not (final / BUNDLE).is_file():
+        raise UsageError("SC011", f"{final} is there and is no earlier result", hints=["another folder after -o"])
+    with Workshop(final) as folder:
+        reports = {}
+        for name, subject in assembly.subjects.items():
+            told = lambda what, name=name: progress(f"{name}: {what}")
+            reports[name] = driver.build(subject, _for_part(assembly, name, settings, folder / "made"), told)
+        about = _about(assembly, reports, settings)
+        (folder / "made" / BUNDLE).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+        if final.exists():
+            final.rename(folder / "old")
+        shutil.move(folder / "made", final)
+    for report in reports.values():
+        report.artefact = final / report.artefact.name
+        report.files = [final / f.name for f in report.files]
+    return Bundle(final, reports, about, time.perf_counter() - start)
+
+
+def _for_part(assembly: Assembly, name: str, settings: Settings, folder: Path) -> Settings:
+    part = assembly.parts.parts[name]
+    streaming = Streaming()
+    if part.stream is not None:
+        streaming = Streaming(f"{part.stream} frames", batch=settings.streaming.batch)
+    first = name == next(iter(assembly.parts.parts))
+    return replace(
+        settings,
+        streaming=streaming,
+        output=folder,
+        name=name,
+        calibration=settings.calibration if first else None,
+        dump=settings.dump and settings.dump / name,
+    )
+
+
+def _about(assembly: Assembly, reports: dict[str, Report], settings: Settings) -> dict[str, Any]:
+    parts = assembly.parts
+    return {
+        "speechc": 1,
+        "kind": parts.kind,
+        "target": settings.target,
+        "precision": {name: r.precision for name, r in reports.items()},
+        "files": {name: r.artefact.name for name, r in reports.items()},
+        "sample_rate": parts.sample_rate,
+        "decoding": parts.decoding,
+        "spelling": parts.spelling,
+        "tokens": parts.tokens,
+    }
