@@ -170,24 +170,24 @@ def test_where_a_token_moves_a_beam_of_one_is_greedy(kind, seed):
 
 
 class Clear(Lstm):
-    """Scores of which the likeliest has the probability 0.85 at every call."""
+    """The likeliest class has the probability 0.85 at every call; it is the blank at about three in five."""
 
     def join(self, encoded, predicted):
-        rows = super().join(encoded, predicted)
-        made = np.full(rows.shape, 0.15 / (rows.shape[1] - 1))
-        made[range(len(rows)), rows.argmax(1)] = 0.85
+        made = np.full((len(predicted), CLASSES), 0.15 / (CLASSES - 1))
+        drawn = (1000 * np.abs(predicted @ encoded)).astype(int) % 5
+        made[range(len(made)), np.maximum(drawn - 2, 0)] = 0.85
         return np.log(made)
 
 
 def test_a_beam_of_one_is_greedy_where_calls_are_clear():
     rules, compared = Rules(most=3), 0  # 0.85^4 > 0.15
-    for seed in range(20):
-        nets, frames = Clear(seed), frames_of(20, seed)
+    for seed in range(40):
+        nets, frames = Clear(seed), frames_of(8, seed)
         greedy = search(Greedy(nets, rules), frames)[0]
         if max(np.bincount(greedy.frames, minlength=1)) < rules.most:  # greedy never stopped at the limit
             assert search(Beam(nets, 1, rules), frames)[0].tokens == greedy.tokens
             compared += bool(greedy.tokens)
-    assert compared > 3
+    assert compared > 5
 
 
 def test_greedy_takes_no_more_tokens_a_frame_than_it_may():
