@@ -90,6 +90,8 @@ def compile(
     batch: int | None = None,
     cache: str = "speed",
     ctc: int | None = None,
+    front_end: str | None = None,
+    features: str | None = None,
 ) -> Artifact:
     """Compile a PyTorch model to a file for `target`, and prove that the file does what the model did.
 
@@ -109,6 +111,10 @@ def compile(
 
     `ctc=0` adds an output `tokens`, i32[batch, frames]: the greedy CTC decoding of the model's log-probabilities, where
     the blank is class 0. It is -1 at frames that add nothing to the text.
+
+    `front_end="whisper"` (a specification as `speechc front-ends` lists them) computes a model's features inside the
+    file, which then takes audio f32[N, samples]. `features`, likewise, says which features the model takes: the file
+    takes them still, and its manifest says which they are.
 
     Raises `SpeechcError` with a code.
     """

@@ -11,7 +11,7 @@ from ..ir.errors import SpeechcError
 from ..ir.graph import Module
 from ..ir.text import clone, print_module
 from ..ir.verifier import verify
-from ..passes.base import Context, Pass, Streaming
+from ..passes.base import RESHAPING, Context, Pass
 from .manager import compare, keeps
 from .reduce import reduce
 from .samples import default_sizes, draw
@@ -72,11 +72,12 @@ def _apply(p: Pass, module: Module, context: Context) -> None:
 
 def _attempt(p: Pass, before: Module, feeds, context: Context, limit: int | None) -> tuple[Module, int, str | None]:
     """The graph after at most `limit` changes, how many were made, and why it is wrong (None if it is right)."""
-    trial, own = clone(before), replace(context, limit=limit, changes=0, remarks=[], _told=set())
+    trial = clone(before)
+    own = replace(context, limit=limit, changes=0, remarks=[], _told=set(), meta=trial.meta)
     try:
         _apply(p, trial, own)
         verify(trial)
-        if isinstance(p.equal, Streaming) or print_module(trial) == print_module(before):
+        if isinstance(p.equal, RESHAPING) or print_module(trial) == print_module(before):
             return trial, own.changes, None
         found = compare(before, trial, feeds, p)
     except SpeechcError as error:

@@ -38,6 +38,12 @@ Dump = Annotated[Path | None, typer.Option("--dump-ir", metavar="DIR", help="Wri
 Verify = Annotated[
     str, typer.Option("--verify-each", metavar="types|numeric", help="Check the graph after every pass.")
 ]
+FrontEnd = Annotated[
+    str | None, typer.Option("--front-end", metavar="SPEC", help="Compute these features of audio inside the file.")
+]
+Features = Annotated[
+    str | None, typer.Option("--features", metavar="SPEC", help="Which features the model takes, for the manifest.")
+]
 STREAMING = "Streaming (durations: 320ms, 2.5s or 12 frames)"
 
 
@@ -109,6 +115,8 @@ def compile_(
     ctc: Annotated[
         int | None, typer.Option("--ctc", metavar="BLANK", help="Add an output `tokens`: greedy CTC; 0, say, is blank.")
     ] = None,
+    front_end: FrontEnd = None,
+    features: Features = None,
     inputs: Inputs = None,
     time_axis: TimeAxis = None,
     weights: Weights = None,
@@ -148,6 +156,8 @@ def compile_(
             stream, attention, left_context, conv, bidirectional, normalise, max_latency, batch, cache, frame_shift
         ),
         ctc=ctc,
+        front_end=front_end,
+        features=features,
     )
     with diverted(), show.progress(quiet or as_json) as progress:
         progress(f"capturing {model}")

@@ -25,6 +25,7 @@ from .ctc import TOKENS, ctc_pass, tokens_of
 from .dump import DumpDir, PrintAfter
 from .durations import in_time, tick_rate
 from .executor import Executor
+from .front_end import heard, prepared
 from .localise import first_divergence
 from .manager import Manager, Step
 from .place import Workshop, deliver, output_path, size_of
@@ -121,6 +122,7 @@ class Together:
 
     def __init__(self, subject: Subject, settings: Sequence[Settings], progress: Progress):
         self.start = time.perf_counter()
+        subject = prepared(subject, settings[0])
         self.subject, self.progress = subject, progress
         module = subject.module
         first = settings[0]
@@ -284,6 +286,7 @@ def find_culprit(subject: Subject, settings: Settings) -> tuple[Culprit, str] | 
     The command shows the failure on a graph reduced to the few ops that it takes, written to `repro/` (or under the
     folder of dumps).
     """
+    subject = prepared(subject, settings)
     samples = calibration_feeds(subject, settings)
     passes, context = planned(subject, settings, bool(samples)), Context(Executor(), samples, trials=[subject.sample])
     culprit = bisect(subject.module, passes, subject.sample, context)
@@ -301,7 +304,7 @@ def calibration_feeds(subject: Subject, settings: Settings) -> list[Feeds]:
     graph = next(iter(subject.module.graphs.values()))
     if isinstance(given, (str, Path)):
         given = read_samples(Path(given), settings.sample_rate or subject.module.meta.get("sample_rate"))
-    feeds = [as_feeds(graph, sample) for sample in given]
+    feeds = [as_feeds(graph, sample) for sample in heard(subject.module, given)]
     if not feeds:
         raise UsageError("SC035", "no calibration samples were given")
     for number, sample in enumerate(feeds, 1):

@@ -14,7 +14,7 @@ from ..ir.interpreter import initial_states
 from ..ir.interpreter import run as interpret
 from ..ir.text import clone, print_module, retyped
 from ..ir.verifier import verify
-from ..passes.base import Context, Lossy, Pass, Streaming
+from ..passes.base import RESHAPING, Context, Lossy, Pass
 from .invariants import check_stage
 from .numerics import Difference, difference
 from .samples import real_outputs, step_feeds, stored_feeds
@@ -56,9 +56,10 @@ class Manager:
     def run(self, module: Module, passes: list[Pass]) -> list[Step]:
         """Apply `passes` to every graph of `module` in place."""
         verify(module)
+        self.context.meta = module.meta
         text, steps = print_module(module), []
         for index, p in enumerate(passes, 1):
-            before = clone(module) if self.verify_each == "numeric" and not isinstance(p.equal, Streaming) else None
+            before = clone(module) if self.verify_each == "numeric" and not isinstance(p.equal, RESHAPING) else None
             changes, start = self.context.changes, time.perf_counter()
             try:
                 for graph in module.graphs.values():

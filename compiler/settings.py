@@ -33,6 +33,8 @@ class Settings:
     sample_rate: int | None = None
     streaming: Streaming = field(default_factory=Streaming)
     ctc: int | None = None  # the blank: `tokens`, decoded greedily from the log-probabilities, as one output more
+    front_end: str | None = None  # features that the file computes of audio
+    features: str | None = None  # features that the file takes, told in its manifest
 
 
 def for_targets(settings: Settings, names: Iterable[str] | None = None) -> list[Settings]:

@@ -63,6 +63,18 @@ class Streaming:
 
 
 @dataclass(frozen=True)
+class Composed:
+    """The outputs are those of the graph before, for what the pass computes of its new input; the signature changes."""
+
+    def allows(self, error: float) -> bool:
+        """Whether a relative error is within what is declared."""
+        return error <= 1e-10
+
+    def __str__(self) -> str:
+        return "what is computed in front is put in"
+
+
+@dataclass(frozen=True)
 class Lossy:
     """Outputs change; `metric` ("snr" in dB, at least `budget`) says how much is expected to be lost at most."""
 
@@ -77,7 +89,8 @@ class Lossy:
         return f"{self.metric} at least {self.budget:g}"
 
 
-Equal = Exact | Close | Streaming | Lossy
+Equal = Exact | Close | Streaming | Composed | Lossy
+RESHAPING = (Streaming, Composed)  # the signature changes: inputs of before and after do not compare
 
 
 # -- context -------------------------------------------------------------------------------------------------------
@@ -100,7 +113,8 @@ class Context:
 
     `executor(graph, feeds)` returns the outputs of a graph; `samples` are feeds to calibrate with, `trials` feeds that
     are typical enough to look at the range of values with; `limit` is how many more changes may be made (None: any
-    number), so that a faulty one can be bisected.
+    number), so that a faulty one can be bisected. `meta` are the facts of the module (`Module.meta`): a pass that makes
+    others true says so there.
     """
 
     executor: Callable[[Graph, Mapping[str, np.ndarray]], tuple[np.ndarray, ...]] | None = None
@@ -109,6 +123,7 @@ class Context:
     remarks: list[Remark] = field(default_factory=list)
     changes: int = 0
     trials: list[Mapping[str, np.ndarray]] = field(default_factory=list)
+    meta: dict[str, Any] = field(default_factory=dict)
     _told: set = field(default_factory=set)
 
     def run(self, graph: Graph, feeds: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:

@@ -11,6 +11,7 @@ from ...ir.graph import Op, Value
 from ...ir.plugins import is_plugged
 from ...ir.registry import OPS, definition
 from ...ir.types import DTYPES, normal_axis
+from ..front_end.spec import ways_out
 from .facts import Const, Coord, Fact, Stream, refuse
 from .rules import rule
 from .step import Step, rounded
@@ -107,7 +108,7 @@ def _(step: Step, op: Op) -> Stream:
 @rule("sum", "mean", "max", "min")
 def _(step: Step, op: Op) -> Stream:
     if time_of(step, op.operands[0]) in op.attrs["axes"]:
-        raise refuse("SC203", "it reduces over the whole utterance", op, NORMALISE)
+        raise refuse("SC203", "it reduces over the whole utterance", op, *ways_out(op), NORMALISE)
     return framewise(step, op)
 
 

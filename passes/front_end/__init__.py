@@ -1,0 +1,1 @@
+"""Front ends as graphs: log-mel spectrograms, Kaldi's filterbanks and MFCC, from their definitions."""
