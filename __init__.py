@@ -1,4 +1,4 @@
-"""speechc: a compiler for speech models (`speechc.compile`, `compile_all`, `load`)."""
+"""speechc: a compiler for speech models (`speechc.compile`, `compile_all`, `load`; `Part`, `Parts`)."""
 
 __version__ = "0.1.0"
 
@@ -8,4 +8,8 @@ def __getattr__(name: str):
         from .compiler import api
 
         return getattr(api, name)
+    if name in ("Part", "Parts"):
+        from .compiler.assembly import parts
+
+        return getattr(parts, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

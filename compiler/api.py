@@ -15,6 +15,11 @@ from ..lowering.manifest import Manifest
 from ..lowering.stream_session import BatchSession, ManyStreams, StreamSession
 from ..lowering.target import Session
 from . import driver
+from .assembly.assemble import Assembly
+from .assembly.build import build as build_folder
+from .assembly.opening import read_model
+from .listen import BUNDLE, Listener, open_listener
+from .listen.source import read_source
 from .settings import for_targets
 from .streaming import Streaming
 
@@ -63,6 +68,21 @@ class Artifact:
         return f"Artifact({str(self.path)!r}, {self.manifest.target}, {self.manifest.precision})"
 
 
+class Folder:
+    """A compiled model of several parts: `path` of the folder, `parts` by name, `report`, `listen` to use it."""
+
+    def __init__(self, path: Path, report: dict[str, Any] | None = None):
+        self.path, self.source, self.report = path, read_source(path), report
+        self.parts = {n: Artifact(f, self.source.manifests[n]) for n, f in self.source.files.items()}
+
+    def listen(self, threads: int | None = None, **decoding: Any) -> Listener:
+        """What turns audio into text with it; `decoding` are the options of its kind, such as `language="en"`."""
+        return open_listener(self.path, threads, **decoding)
+
+    def __repr__(self) -> str:
+        return f"Folder({str(self.path)!r}, {self.source.kind}: {', '.join(self.parts)})"
+
+
 def compile(
     model: Any,
     inputs: Any = None,
@@ -92,10 +112,11 @@ def compile(
     ctc: int | None = None,
     front_end: str | None = None,
     features: str | None = None,
-) -> Artifact:
+) -> Artifact | Folder:
     """Compile a PyTorch model to a file for `target`, and prove that the file does what the model did.
 
-    `model`: an `nn.Module`, an `ExportedProgram`, the path of an archive, or `"package.module:factory"`. `inputs`:
+    `model`: an `nn.Module`, an `ExportedProgram`, the path of an archive or of a transformers directory, `Parts`, or
+    `"package.module:factory"`. One of several parts (Whisper, a transducer) becomes a `Folder` of files. `inputs`:
     sample arrays (by name or in order), or texts such as `"audio=f32[1,T]"`; not needed where the archive has its own.
     `time_axis`: the axis of the input that is time; a dict by input name for several. `precision`: "float32",
     "float16", "int8" or what else the target has (by default what suits it: float16 for Core ML, else float32).
@@ -119,6 +140,9 @@ def compile(
     Raises `SpeechcError` with a code.
     """
     subject, settings = _prepared(**locals())
+    if isinstance(subject, Assembly):
+        made = build_folder(subject, settings)
+        return Folder(made.folder, made.as_dict())
     return _artifact(driver.build(subject, settings))
 
 
@@ -138,6 +162,8 @@ def compile_all(
     given = signature(compile).bind(model, inputs, time_axis, **more)
     given.apply_defaults()
     subject, settings = _prepared(**given.arguments)
+    if isinstance(subject, Assembly):
+        raise UsageError("SC058", "a model of several parts is compiled for one target at a time")
     made = driver.build_all(subject, for_targets(settings, targets))
     for found in made:
         if isinstance(found, SpeechcError):
@@ -147,7 +173,7 @@ def compile_all(
 
 def _prepared(*, model, inputs, time_axis, weights, trust_pickle, output, options, **given):
     """What the driver wants, from the arguments of `compile`."""
-    subject = driver.read_subject(model, inputs, time_axis, Path(weights) if weights else None, trust_pickle)
+    subject = read_model(model, inputs, time_axis, Path(weights) if weights else None, trust_pickle)
     streaming = Streaming(**{f.name: given.pop(f.name) for f in fields(Streaming)})
     output = Path(output) if output is not None else None
     return subject, driver.Settings(**given, output=output, options=dict(options or {}), streaming=streaming)
@@ -157,7 +183,9 @@ def _artifact(report: driver.Report) -> Artifact:
     return Artifact(report.artefact, driver.manifest_of(report.artefact), report.as_dict())
 
 
-def load(path: str | Path) -> Artifact:
-    """Open a compiled file; its manifest must lie beside it."""
+def load(path: str | Path) -> Artifact | Folder:
+    """Open a compiled file, its manifest beside it, or the folder of a model of several parts."""
     path = Path(path)
+    if (path / BUNDLE).is_file():
+        return Folder(path)
     return Artifact(path, driver.manifest_of(path))

@@ -132,6 +132,9 @@ def compile_(
 ) -> None:
     """Compile a model to a file for a target, and prove that the file does what the model did."""
     from . import driver, show
+    from .assembly.assemble import Assembly
+    from .assembly.build import build as build_folder
+    from .assembly.opening import read_model
     from .settings import for_targets
     from .streaming import Streaming
     from .target_flags import ALL
@@ -163,15 +166,20 @@ def compile_(
         progress(f"capturing {model}")
         if model.endswith(".sir") and (inputs or time_axis):
             raise UsageError("SC046", f"{model} describes its own inputs: leave --input and --time-axis out")
-        subject = driver.read_subject(model, inputs, _axes(time_axis), weights, trust_pickle)
-        if bisect:
+        subject = read_model(model, inputs, axes(time_axis), weights, trust_pickle)
+        several = isinstance(subject, Assembly)
+        if several:
+            folder = build_folder(subject, settings, progress)
+        elif bisect:
             found = driver.find_culprit(subject, settings)
         elif target == ALL:
             each = for_targets(settings)
             made = driver.build_all(subject, each, progress)
         else:
             report = driver.build(subject, settings, progress)
-    if bisect:
+    if several:
+        show.folder(folder, as_json, quiet)
+    elif bisect:
         show.culprit(found)
     elif target == ALL:
         show.all_reports(each, made, as_json, quiet)
@@ -254,7 +262,7 @@ def ops(
     from .capture import used_operators
 
     with diverted():
-        found = used_operators(used, inputs, time_axis=_axes(time_axis), weights=weights, trust_pickle=trust_pickle)
+        found = used_operators(used, inputs, time_axis=axes(time_axis), weights=weights, trust_pickle=trust_pickle)
     show.operators(found)
 
 
@@ -306,7 +314,7 @@ def _named(text: str) -> tuple[str, object]:
         return name, value
 
 
-def _axes(texts: list[str] | None) -> int | dict[str, int]:
+def axes(texts: list[str] | None) -> int | dict[str, int]:
     if not texts:
         return 1
     try:

@@ -21,6 +21,7 @@ from ..ir.graph import Module
 from ..ir.text import load, print_module
 from ..passes.base import Remark, registered
 from . import show_targets
+from .assembly.build import Bundle
 from .bisect import Culprit
 from .driver import manifest_of
 from .manager import Step
@@ -76,6 +77,25 @@ def report(r: Report) -> None:
     for text in r.remarks:
         if text.startswith("note"):
             err.print(text, markup=False)
+
+
+def folder(made: Bundle, as_json: bool, quiet: bool) -> None:
+    """One table (or JSON object) for a model of several parts, and their notes."""
+    if as_json:
+        out.print_json(json.dumps(made.as_dict()), indent=None)
+    if as_json or quiet:
+        return
+    table = Table("part", "file", "precision", "size", "state", "against the model", "streamed = whole", box=None)
+    for name, r in made.reports.items():
+        state = "-" if r.streamed is None else size_text(r.streamed.state_bytes)
+        streamed = "-" if r.streamed is None else str(r.streamed.proof.file)
+        table.add_row(name, r.artefact.name, r.precision, r.size_text, state, str(r.proof.file), streamed)
+    err.print(f"{made.folder}: {size_text(made.bytes)}, {made.seconds:.1f} s")
+    err.print(table)
+    for name, r in made.reports.items():
+        for text in r.remarks:
+            if text.startswith("note"):
+                err.print(f"{name}: {text}", markup=False)
 
 
 def all_reports(

@@ -47,7 +47,7 @@ def read_subject(
 
         module, reference = capture_with_reference(model, inputs, time_axis, weights, trust_pickle)
         sample = None if _describes(inputs) else constants.split(inputs)[0]
-        name = _name_of(model)
+        name = name_of(model)
         graph = next(iter(module.graphs.values()))
     feeds = as_feeds(graph, sample) if sample is not None else _drawn(module)
     return Subject(module, reference, feeds, name)
@@ -65,7 +65,8 @@ def _drawn(module: Module) -> Feeds:
     return draw(graph, default_sizes(graph, module.meta.get("limits", {})))
 
 
-def _name_of(model: Any) -> str:
+def name_of(model: Any) -> str:
+    """What the files of a model are called where nobody says."""
     if isinstance(model, (str, Path)):
         text = str(model)
         return text.rsplit(":", 1)[1] if ":" in text and not Path(text).exists() else Path(text).stem

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from ...ir.errors import UsageError
+from ...ir.text import clone
 from .. import driver
+from ..listen.source import BUNDLE
 from ..place import Workshop
 from ..report import Report
 from ..settings import Settings
 from ..streaming import Streaming
+from ..target_flags import ALL
 from .assemble import Assembly
 
-BUNDLE = "bundle.json"
 OWN_STREAMING = Streaming()
 
 
@@ -53,6 +55,8 @@ def build(assembly: Assembly, settings: Settings, progress: Callable[[str], None
     Raises what `driver.build` raises, and `UsageError` SC058 for flags that say how a single file streams.
     """
     start, parts = time.perf_counter(), assembly.parts
+    if settings.target == ALL:
+        raise UsageError("SC058", "a model of several parts is compiled for one target at a time")
     if replace(settings.streaming, batch=None) != OWN_STREAMING or settings.ctc is not None:
         raise UsageError(
             "SC058",
@@ -66,6 +70,7 @@ def build(assembly: Assembly, settings: Settings, progress: Callable[[str], None
         reports = {}
         for name, subject in assembly.subjects.items():
             told = lambda what, name=name: progress(f"{name}: {what}")
+            subject = replace(subject, module=clone(subject.module))
             reports[name] = driver.build(subject, _for_part(assembly, name, settings, folder / "made"), told)
         about = _about(assembly, reports, settings)
         (folder / "made" / BUNDLE).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 
 @dataclass
@@ -32,8 +29,8 @@ class Parts:
     """A model of several graphs, by name of part, in the order in which they run.
 
     `kind` says who runs it ("attention", "transducer"), `decoding` what the search must know, `tokens` the text of
-    every token (`spelling`: how they join; see `compiler.assembly.text`). `front_end` is put in front of the first part.
-    `files` go into the result's folder as they are.
+    every token (`spelling`: how they join; see `compiler.assembly.text`). `front_end`: the features that the first part
+    takes are computed in its file.
     """
 
     kind: str
@@ -46,7 +43,3 @@ class Parts:
     name: str = "model"
     digest: str = ""
     notes: list[str] = field(default_factory=list)
-    files: list[Path] = field(default_factory=list)
-
-
-Samples = dict[str, np.ndarray]

@@ -16,7 +16,9 @@ from torch.export import ExportedProgram
 
 from ...ir import plugins
 from ...ir.errors import CaptureError, UsageError
+from ..assembly.parts import Parts
 from . import archive, pickled, script_file, script_module
+from .parts import directory, parts_of
 from .recognise import Kind, recognise
 
 _FACTORY = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_][\w.]*)$")
@@ -26,7 +28,7 @@ _FACTORY = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_][\w.]*)$")
 class Source:
     """An opened model: a module or an exported program, what its file says about it, and the file's SHA-256.
 
-    For TorchScript, `module` runs the graphs of `script`.
+    For TorchScript, `module` runs the graphs of `script`. `parts`: what a model of several graphs consists of.
     """
 
     name: str
@@ -36,21 +38,26 @@ class Source:
     about: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
     notes: list[str] = field(default_factory=list)
+    parts: Parts | None = None
 
 
 def open_source(model, weights=None, trust_pickle: bool = False) -> Source:
     """Open a model.
 
-    `model` is an `nn.Module`, an `ExportedProgram`, a path or `package.module:factory`; `weights` the path of a state
-    dict for a module or factory. Raises `CaptureError`: SC400 missing or unreadable, SC401 not a model, SC402 damaged,
-    SC403 a pickle that was not asked for, SC404 weights without their model, SC406 the factory or its weights do not
-    work.
+    `model` is an `nn.Module`, an `ExportedProgram`, `Parts`, a path (also of a transformers directory), or
+    `package.module:factory`, and may be open already; `weights` the path of a state dict for a module or factory.
+    Raises `CaptureError`: SC400 missing or unreadable, SC401 not a model, SC402 damaged, SC403 a pickle that was not
+    asked for, SC404 weights without their model, SC406 the factory or its weights do not work.
     """
+    if isinstance(model, Source):
+        return model
     plugins.load_part("capture")  # an archive with operators of a plugin opens only once they are known
     if isinstance(model, ExportedProgram):
         source = Source("model", program=model)
     elif isinstance(model, torch.jit.ScriptModule):
         source = _from_script(model)
+    elif isinstance(model, Parts):
+        source = Source(model.name, parts=model)
     elif isinstance(model, torch.nn.Module):
         source = Source(type(model).__name__, module=model)
     else:
@@ -66,6 +73,8 @@ def open_source(model, weights=None, trust_pickle: bool = False) -> Source:
             raise UsageError("SC045", f"{model} has its weights inside: --weights goes with package.module:factory")
         pickled.load_weights(source.module, Path(weights))
         source.digest = digest_of(Path(weights))
+    if source.parts is None and source.module is not None and source.script is None:
+        source.parts = parts_of(source.module, Path(str(model)) if isinstance(model, (str, Path)) else None)
     return source
 
 
@@ -76,6 +85,8 @@ def digest_of(path: Path) -> str:
 
 
 def _from_file(path: Path, trust_pickle: bool) -> Source:
+    if directory.is_directory(path):
+        return Source(path.resolve().name, module=directory.opened(path), digest=directory.digest(path))
     kind, detail = recognise(path)
     if kind is Kind.ARCHIVE:
         program, about = archive.read(path)
@@ -115,6 +126,8 @@ def _from_factory(module_name: str, attribute: str) -> Source:
         sys.path.remove(str(Path.cwd()))
     if isinstance(made, ExportedProgram):
         return Source(attribute, program=made)
+    if isinstance(made, Parts):
+        return Source(attribute, parts=made)
     if not isinstance(made, torch.nn.Module):
         raise CaptureError("SC406", f"{where} gave {type(made).__name__}, not an nn.Module")
     return Source(attribute, module=made)

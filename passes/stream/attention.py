@@ -117,7 +117,9 @@ def _band(step: Step, op: Op, q: Stream, mask: Value | None) -> Band:
             break
     else:
         if 0 < most <= SIZES[-1] and (band := whole_past(_allowed(step, op, mask, q.time, most))):
-            step.notes.append((f"keeps all {most} frames that the model can take: its past has no other bound", op))
+            note = f"attention keeps all {most} frames that the model can take: its past has no other bound"
+            if not any(message == note for message, _ in step.notes):
+                step.notes.append((note, op))
             return band
         sides = unbounded(allowed)
         hints = [LEFT] if sides == "left" else [ATTENTION, "--attention window:left=2560ms,right=0ms"]

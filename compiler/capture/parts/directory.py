@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -16,6 +17,15 @@ CONFIG = "config.json"
 def is_directory(path: Path) -> bool:
     """Whether a path is a transformers directory."""
     return (path / CONFIG).is_file()
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of the configuration and the weights, in hexadecimal."""
+    found = hashlib.sha256()
+    for part in (path / CONFIG, *sorted(path.glob("*.safetensors"))):
+        with part.open("rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()
 
 
 def opened(path: Path) -> torch.nn.Module:
