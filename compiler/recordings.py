@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..ir.errors import SpeechcError, UsageError
+from ..ir.errors import MissingError, SpeechcError, UsageError
 from ..lowering.target import needs
 from .riff import read_header
 
@@ -160,13 +160,16 @@ KINDS = {
     "SC030": "not audio",
     "SC031": "empty",
     "SC032": "NaN in it",
+    "SC056": "cut off",
     "SC112": "too long",
     "SC211": "too long",
 }
 
 
 def left_out(name: str, error: SpeechcError) -> LeftOut:
-    """What an error says of a recording."""
+    """What an error says of a recording. Raises it where it is not about the recording."""
+    if isinstance(error, MissingError):
+        raise error
     return LeftOut(name, KINDS.get(error.code, error.code), error.message, error.code)
 
 

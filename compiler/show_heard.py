@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -19,9 +20,10 @@ WARNINGS = ("cut off", "silent", "clipped", "NaN", "raw", "padded")  # notes tha
 SHOWN = 20  # recordings that are named in a table
 
 
-def console() -> Console:
-    """Standard error; where it is no terminal, wide enough for tables."""
-    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 200)
+def console(stream: TextIO | None = None) -> Console:
+    """A console on a stream (standard error); where that is no terminal, wide enough for tables."""
+    stream = stream or sys.stderr
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else 200)
 
 
 @contextmanager

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from ..ir.errors import UsageError
 from ..lowering.manifest import Port
 from ..passes.greedy_ctc import TOKENS
+from .evaluate.counts import count_words
 
 BLANKS = ("<blank>", "<blk>", "<pad>", "[PAD]", "<b>")
 SPACES = ("|", "\u2581")  # how token lists write the space between words
-TEXTS = "texts.jsonl"  # in a folder of recordings: a line {"audio": file, "text": words} each
 
 
 class Greedy:
@@ -66,37 +63,6 @@ def decoded(port: Port) -> bool:
     return port.name == TOKENS and port.dtype == "i32" and len(port.shape) == 2 and port.time is not None
 
 
-def texts_in(folder: Path) -> list[tuple[Path, str]]:
-    """(recording, text) of every line of `texts.jsonl` in a folder; none where there is no such file.
-
-    Raises `UsageError` SC037 for lines that are something else.
-    """
-    listed = folder / TEXTS
-    if not listed.is_file():
-        return []
-    found = []
-    for number, line in enumerate(listed.read_text().splitlines(), 1):
-        try:
-            entry = json.loads(line)
-            found.append((folder / entry["audio"], str(entry["text"])))
-        except (ValueError, KeyError, TypeError):
-            raise UsageError(
-                "SC037", f'{listed}, line {number}: not {{"audio": file, "text": words}}', hints=["one object a line"]
-            ) from None
-    return found
-
-
-def word_errors(heard: str, said: str) -> int:
-    """Words to change, leave out or put in (Levenshtein distance)."""
-    a, b = heard.split(), said.split()
-    row = list(range(len(b) + 1))
-    for i, word in enumerate(a, 1):
-        before, row[0] = row[0], i
-        for j, other in enumerate(b, 1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (word != other))
-    return row[-1]
-
-
 @dataclass
 class WordErrors:
     """Word error rates on the recordings with texts, by what was run, and how many words there are."""
@@ -132,6 +98,6 @@ def measure(
         for audio, text in samples:
             greedy = Greedy(tokens, blank)
             greedy.add(run(audio))
-            wrong += word_errors(greedy.text, text)
+            wrong += count_words(text, greedy.text).errors
         rates[name] = wrong / total
     return WordErrors(rates, total, len(samples))

@@ -48,6 +48,18 @@ class NumericalError(SpeechcError):
     exit_code = NUMERICAL
 
 
+class QualityError(SpeechcError):
+    """The words that come out are worse than was asked for (exit status 6)."""
+
+    exit_code = QUALITY
+
+
+class BudgetError(SpeechcError):
+    """The result is larger, slower or hungrier than it may be (exit status 7)."""
+
+    exit_code = BUDGET
+
+
 class MissingError(SpeechcError):
     """A package or a device is missing (exit status 8)."""
 

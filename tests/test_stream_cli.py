@@ -10,10 +10,12 @@ import pytest
 import speechc
 from command import run
 from models.steps import causal, late
+from speechc.compiler.evaluate.counts import count_words
 from speechc.compiler.latency import latencies, states_by_module
 from speechc.compiler.listen.ctc import Spoken
 from speechc.compiler.run_file import run_file
-from speechc.compiler.words import Greedy, speaking, texts_in, word_errors
+from speechc.compiler.texts import texts_in
+from speechc.compiler.words import Greedy, speaking
 from speechc.ir.errors import NumericalError, SpeechcError, UsageError
 from speechc.ir.expr import symbol
 from speechc.ir.graph import Builder, Loc, Module
@@ -370,7 +372,7 @@ def test_greedy_text(tokens, pieces, text):
      ("b a b c", "a b c", 1), ("c b a", "a b c", 2)],
 )  # fmt: skip
 def test_word_errors(heard, said, wrong):
-    assert word_errors(heard, said) == wrong
+    assert count_words(said, heard).errors == wrong
 
 
 def test_texts_that_are_malformed(tmp_path):

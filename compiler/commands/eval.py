@@ -1,0 +1,72 @@
+"""`speechc eval`: word and character errors of files on recordings with texts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..listen_flags import Threads
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("eval")(eval_)
+
+
+def eval_(
+    files: Annotated[list[Path], typer.Argument(help="Artefacts with their manifests; the first is compared with.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data", metavar="LIST|DIR", help='Lines {"audio", "text"}, or recordings with .txt beside them.'
+        ),
+    ],
+    audio_root: Annotated[
+        Path | None, typer.Option("--audio-root", metavar="DIR", help="Where the recordings of a list lie.")
+    ] = None,
+    normalise_text: Annotated[
+        str, typer.Option("--normalise-text", metavar="plain|whisper|none", help="Before counting (whisper: English).")
+    ] = "plain",
+    gate: Annotated[
+        list[str] | None, typer.Option("--gate", metavar="RULE", help="wer<=5%, cer<=..., wer<=1.02x, left-out<=0.")
+    ] = None,
+    worst: Annotated[int, typer.Option("--worst", metavar="N", min=0, help="Utterances to show side by side.")] = 5,
+    resamples: Annotated[int, typer.Option("--resamples", metavar="N", min=100, help="Of the bootstrap.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the bootstrap.")] = 0,
+    transcripts: Annotated[
+        Path | None, typer.Option("--transcripts", metavar="FILE", help="Write every utterance as a JSON line.")
+    ] = None,
+    threads: Threads = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Count word and character errors, with confidence intervals, and compare every file with the first."""
+    from .. import show_heard
+    from ..evaluate.data import read_data
+    from ..evaluate.evaluation import evaluate
+    from ..evaluate.gates import check_gates, enforce, parse_gate
+    from ..evaluate.normalise import normaliser
+    from ..evaluate.show import show
+    from ..evaluate.transcripts import write_transcripts
+    from ..listen import open_listener
+
+    gates = check_gates([parse_gate(text) for text in gate or []], len(files))
+    normaliser(normalise_text)
+    items, missing = read_data(data, audio_root)
+    listeners = [open_listener(file, threads) for file in files]
+    with show_heard.progress(str(data), quiet or as_json) as progress:
+        found = evaluate(
+            listeners, items, missing, normalise_text, str(data), resamples=resamples, seed=seed, progress=progress
+        )
+    found.verdicts = [verdict for g in gates for verdict in g.check(found)]
+    if transcripts is not None:
+        write_transcripts(found, transcripts)
+    if as_json:
+        print(json.dumps(found.as_dict(worst)))
+    elif not quiet:
+        show(found, show_heard.console(sys.stdout), worst)
+    enforce(found.verdicts)
