@@ -18,7 +18,8 @@ from .audio import read_audio
 from .audio_port import taken
 from .ctc import TOKENS, Tokens
 from .samples import Feeds
-from .words import WordErrors, measure, speaking, texts_in
+from .texts import texts_in
+from .words import WordErrors, measure, speaking
 
 MOST = 200  # recordings: enough to tell a few tenths of a percent apart
 Run = Callable[[Graph, Feeds], tuple[np.ndarray, ...]]
