@@ -139,7 +139,7 @@ def evaluate(
     is left out for all, so that the same words are counted for each. One whose text has nothing in it is heard, and
     what is heard there is counted apart. `resamples` and `seed` are those of the bootstrap.
 
-    Raises `UsageError`: SC057 where nothing is left to count, SC091 for a file that gives no text, SC034 for one that
+    Raises `UsageError`: SC057 where nothing is left to count, SC087 for a file that gives no text, SC034 for one that
     does not take recordings.
     """
     clean = normaliser(normalise)
@@ -156,7 +156,7 @@ def evaluate(
             found.left_out.append(error.why)
             continue
         except SpeechcError as error:
-            if error.code == "SC091":
+            if error.code == "SC087":
                 raise
             found.left_out.append(left_out(item.name, error))
             continue
@@ -191,7 +191,7 @@ def _heard(
     for listener, name in zip(listeners, names):
         heard = listener.hear(recordings[listener.sample_rate].samples)
         if heard.text is None:
-            raise UsageError("SC091", f"{name} gives no text to count words of", hints=["a model with tokens"])
+            raise UsageError("SC087", f"{name} gives no text to count words of", hints=["a model with tokens"])
         if bad := not_numbers(heard):
             raise _Unusable(LeftOut(item.name, "NaN", f"{name} gives NaN in {bad}", "SC501"))
         notes += [Note(n.kind, f"{name}: {n.text}") for n in heard.notes]

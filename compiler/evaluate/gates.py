@@ -66,19 +66,19 @@ class Verdict:
 
 
 def parse_gate(text: str) -> Gate:
-    """A gate as users write it. Raises `UsageError` SC090."""
+    """A gate as users write it. Raises `UsageError` SC086."""
     found = _GATE.match(text)
     if not found or found[1] not in METRICS or (found[1] == "left-out" and found[4]):
-        raise UsageError("SC090", f"--gate {text!r} is no gate", hints=[HOW])
+        raise UsageError("SC086", f"--gate {text!r} is no gate", hints=[HOW])
     limit = float(found[3]) / (100 if found[4] == "%" else 1)
     return Gate(text, found[1], found[2] == "<", limit, found[4] == "x")
 
 
 def check_gates(gates: list[Gate], files: int) -> list[Gate]:
-    """The gates. Raises `UsageError` SC090 for one that compares with the first file, where there is no other."""
+    """The gates. Raises `UsageError` SC086 for one that compares with the first file, where there is no other."""
     for gate in gates:
         if gate.relative and files < 2:
-            raise UsageError("SC090", f"--gate {gate.text} compares with the first file, and there is only one")
+            raise UsageError("SC086", f"--gate {gate.text} compares with the first file, and there is only one")
     return gates
 
 
