@@ -30,6 +30,7 @@ from .localise import first_divergence
 from .manager import Manager, Step
 from .place import Workshop, deliver, output_path, size_of
 from .plan import plan
+from .recipe import recipe
 from .reduce import write_reproducer
 from .report import Report
 from .samples import Feeds, as_feeds, at_lengths, check_limits, fitting, stored_feeds
@@ -190,6 +191,7 @@ class Together:
             if any(op.attrs.get("dynamic") for g in module.graphs.values() for op in g.ops):
                 context.remark("note", "int8", RUN_TIME_SCALES, Loc(""))
         module.meta["notes"] = [r.message for r in context.remarks if r.kind == "note"]
+        module.meta["made"] = recipe(settings, precision, self.samples)
         with Workshop(final) as folder:
             self.progress(f"writing {final.name}")
             written = target.emit(module, folder / final.name, precision, settings.options)

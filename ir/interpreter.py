@@ -67,10 +67,12 @@ def run(
     feeds: Mapping[str, np.ndarray],
     states: dict[str, np.ndarray] | None = None,
     watch: Callable[[Op, tuple[np.ndarray, ...]], None] | None = None,
+    instead: Callable[[Op, tuple[np.ndarray, ...]], tuple[np.ndarray, ...]] | None = None,
 ) -> tuple[np.ndarray, ...]:
     """The outputs of `graph` for named inputs. `states` is read and updated in place; `watch` sees every result.
 
-    Arrays must have exactly the types that the graph declares; results are checked against the types inferred.
+    `instead` gives the results that later ops read in place of those of an op. Arrays must have exactly the types that
+    the graph declares; results are checked against the types inferred.
     """
     sizes = bind_sizes(graph, feeds)
     values: dict[int, np.ndarray] = {id(v): feeds[v.name] for v in graph.inputs}
@@ -92,6 +94,8 @@ def run(
         if kept.next_state is not None:
             state = next(v for v in op.operands if v.kind == "state")
             written[state.name] = kept.next_state(*arrays, **op.attrs)
+        if instead is not None:
+            results = instead(op, results)
         for r, array in zip(op.results, results, strict=True):
             values[id(r)] = check_type(array, r.type, sizes, op)
         if watch is not None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from ..ir import plugins
 from ..ir.errors import MissingError, UnsupportedError, UsageError
 from ..ir.graph import Graph, Module, Op
 from .manifest import Manifest
+
+if TYPE_CHECKING:
+    from .inside import Inside
 
 # Every folder here is a target: `lowering/<name>/__init__.py` holds `target`.
 TARGETS = tuple(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.ispkg)
@@ -119,6 +123,10 @@ class Target(ABC):
     @abstractmethod
     def load(self, path: Path, threads: int | None = None) -> Session:
         """Open a file that `emit` wrote."""
+
+    def inside(self, path: Path, module: Module, precision: str, options: Mapping[str, object]) -> Inside | None:
+        """The file at `path` beside the legal module that it would be emitted from; None where it cannot be seen."""
+        return None
 
     def chosen(self, options: Mapping[str, object]) -> dict[str, object]:
         """Every option by name, with its default where it is not given. Raises `UsageError` SC065 for one unknown."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from ...ir.graph import Module, Op
+from ..inside import Inside
 from ..target import Option, Session, Target
 
 
@@ -57,6 +59,15 @@ class CoreML(Target):
         from .run import CoreMLSession
 
         return CoreMLSession(Path(path))
+
+    def inside(self, path: Path, module: Module, precision: str, options: Mapping[str, object]) -> Inside | None:
+        """None on macOS, where Core ML runs the package and shows its outputs alone."""
+        if sys.platform == "darwin":
+            return None
+        from .choices import chosen
+        from .inside import CoreMLInside
+
+        return CoreMLInside(path, module, precision, chosen(self.chosen(options)))
 
 
 target = CoreML()

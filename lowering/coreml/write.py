@@ -72,15 +72,7 @@ def write_graph(graph: Graph, package: Path, precision: str, meta: dict, choices
     """Write one graph as the folder `package`; its manifest. Raises `UnsupportedError` SC316 for too old a system."""
     ct = sdk()
     manifest = manifest_of(graph, package.name, "coreml", precision, meta)
-    native = held_by_core_ml(graph, choices)
-    release = needed_release(graph, choices, bool(native))
-    limits = bounds(manifest, graph, choices)
-    e = Emitter(graph, release, {name: b[1] for name, b in limits.items()})
-    interface = Interface(e, native, manifest)
-    manifest.meta["minimum_deployment"] = f"iOS{release}"
-    if manifest.streaming is not None:  # codes are held as real numbers
-        manifest.streaming["state_bytes"] = state_bytes(manifest.states)
-    program = _program(ct, e, interface, [], choices, limits)
+    program, e = program_of(graph, manifest, choices)
     weights = package.with_name(package.name + ".weights")
     weights.mkdir()
     from coremltools.converters.mil.backend.mil.load import load as to_proto
@@ -89,13 +81,26 @@ def write_graph(graph: Graph, package: Path, precision: str, meta: dict, choices
     with warnings.catch_warnings(), _disk_errors():
         warnings.simplefilter("ignore")
         spec = to_proto(
-            program, str(weights), specification_version=int(_system(ct, release)), convert_to="mlprogram",
+            program, str(weights), specification_version=int(_system(ct, e.release)), convert_to="mlprogram",
             convert_from="milinternal",
         )  # fmt: skip
         _describe(spec, manifest, choices)
         _create_mlpackage(spec, str(weights), str(package))
     shutil.rmtree(weights)
     return manifest
+
+
+def program_of(graph: Graph, manifest: Manifest, choices: Choices):
+    """The MIL program of a graph and what emitted it; fills in what the manifest says of its ports."""
+    native = held_by_core_ml(graph, choices)
+    release = needed_release(graph, choices, bool(native))
+    limits = bounds(manifest, graph, choices)
+    e = Emitter(graph, release, {name: b[1] for name, b in limits.items()})
+    interface = Interface(e, native, manifest)
+    manifest.meta["minimum_deployment"] = f"iOS{release}"
+    if manifest.streaming is not None:  # codes are held as real numbers
+        manifest.streaming["state_bytes"] = state_bytes(manifest.states)
+    return _program(sdk(), e, interface, [], choices, limits), e
 
 
 @contextmanager

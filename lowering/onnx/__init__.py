@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...ir.graph import Module, Op
+from ..inside import Inside
 from ..target import Option, Session, Target
 from .legal import why_not
 
@@ -48,6 +49,12 @@ class OnnxTarget(Target):
         from .run import OnnxSession
 
         return OnnxSession(Path(path), threads)
+
+    def inside(self, path: Path, module: Module, precision: str, options: Mapping[str, object]) -> Inside:
+        from ..manifest import find_manifest
+        from .inside import OnnxInside
+
+        return OnnxInside(path, find_manifest(path, self.suffix), next(iter(module.graphs.values())))
 
 
 target = OnnxTarget()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...ir.graph import Module, Op
+from ..inside import Inside
 from ..target import Option, Session, Target
 from .precisions import PRECISIONS
 
@@ -58,6 +59,18 @@ class TensorRTTarget(Target):
         from .run import open_session
 
         return open_session(Path(path), threads)
+
+    def inside(self, path: Path, module: Module, precision: str, options: Mapping[str, object]) -> Inside | None:
+        """Of the ONNX file that the engine was built from; None where the engine itself runs: it shows its outputs."""
+        from ..manifest import find_manifest
+        from ..onnx.inside import OnnxInside
+        from .prepare import prepare
+        from .run import PreparedSession, onnx_beside
+
+        if not isinstance(self.load(path), PreparedSession):
+            return None
+        graph = next(iter(module.graphs.values()))
+        return OnnxInside(onnx_beside(path), find_manifest(path, self.suffix), graph, prepare(graph, {})[1])
 
 
 target = TensorRTTarget()

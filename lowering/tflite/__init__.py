@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...ir.graph import Module, Op
+from ..inside import Inside
 from ..target import Option, Session, Target
 
 
@@ -54,6 +55,11 @@ class TFLite(Target):
         from .run import TFLiteSession
 
         return TFLiteSession(Path(path), threads, isolated)
+
+    def inside(self, path: Path, module: Module, precision: str, options: Mapping[str, object]) -> Inside:
+        from .inside import TFLiteInside
+
+        return TFLiteInside(path, module, self.chosen(options))
 
 
 target = TFLite()

@@ -1,0 +1,76 @@
+"""`speechc verify`: an emitted file beside the model that it was made from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(verify)
+
+
+def verify(
+    model: Annotated[
+        str, typer.Argument(help="torch.export archive, TorchScript, pickled module, package.module:factory or .sir")
+    ],
+    file: Annotated[Path, typer.Argument(help="The emitted file, its manifest beside it.")],
+    audio: Annotated[
+        Path | None, typer.Option("--audio", metavar="FILE|DIR", help="Recordings (or .npy, .npz) to compare on.")
+    ] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option("--calibrate", metavar="DIR", help="What the file was calibrated with.")
+    ] = None,
+    sample_rate: Annotated[
+        int | None, typer.Option("--sample-rate", metavar="HZ", help="Of the model's audio.")
+    ] = None,
+    min_snr: Annotated[float | None, typer.Option("--min-snr", metavar="DB", help="What the file must reach.")] = None,
+    most: Annotated[int, typer.Option("--most", metavar="N", min=1, help="Recordings of a folder.")] = 8,
+    along: Annotated[bool, typer.Option("--along", help="Show how much is left behind every module.")] = False,
+    outputs_only: Annotated[
+        bool, typer.Option("--outputs-only", help="Compare outputs alone, and do not look into the file.")
+    ] = False,
+    threads: Annotated[int | None, typer.Option("--threads", metavar="N", help="Threads of the runtime.")] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", help="An input the model does not describe: name=f32[1,T,80].")
+    ] = None,
+    time_axis: Annotated[
+        list[str] | None, typer.Option("--time-axis", help="Axis of time: 1, or name=1 for one input.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="State dict for package.module:factory.")] = None,
+    trust_pickle: Annotated[
+        bool, typer.Option("--trust-pickle", help="Load a pickled module, which can run any code.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Write a page about it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Compare a file with its model on recordings, and find where along the graph they part (exit status 5)."""
+    from .. import show
+    from ..cli import axes
+    from ..driver import manifest_of, read_subject
+    from ..page import check_page, write_page
+    from ..streams import diverted
+    from ..verify.show import show_verdict
+    from ..verify.verify import Asked
+    from ..verify.verify import verify as judge
+
+    check_page(report)
+    asked = Asked(audio, calibrate, sample_rate, min_snr, most, not outputs_only, threads)
+    with diverted(), show.progress(quiet or as_json) as progress:
+        manifest_of(file)
+        progress(f"capturing {model}")
+        subject = read_subject(model, inputs, axes(time_axis), weights, trust_pickle)
+        verdict = judge(subject, model, file, asked, progress)
+    if report is not None:
+        write_page(report, {"verify": verdict.as_dict()})
+    if as_json:
+        print(json.dumps(verdict.as_dict()))
+    elif not quiet:
+        show_verdict(verdict, along)
+    if (error := verdict.error()) is not None:
+        raise error
