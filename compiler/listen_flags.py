@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,3 +13,31 @@ Threshold = Annotated[
 Labels = Annotated[
     str | None, typer.Option("--labels", metavar="A,B,...", help="Print detections: what the scores are of, in order.")
 ]
+Beam = Annotated[
+    int | None,
+    typer.Option("--beam", metavar="N", help="Beam search that keeps N hypotheses (greedy where not given)."),
+]
+Best = Annotated[int | None, typer.Option("--best", metavar="N", help="Tell the N best results of a beam search.")]
+Lm = Annotated[
+    str | None, typer.Option("--lm", metavar="FILE", help="n-gram model for a beam search: ARPA, or kenlm's format.")
+]
+LmWeight = Annotated[
+    float | None, typer.Option("--lm-weight", metavar="W", help="How much its log-probabilities count (0.5).")
+]
+LmUnit = Annotated[
+    str | None, typer.Option("--lm-unit", metavar="word|token", help="What the n-gram model is over (word).")
+]
+WordBonus = Annotated[
+    float | None, typer.Option("--word-bonus", metavar="B", help="Added for every word (token, for such a model).")
+]
+BiasFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bias", metavar="FILE[=BOOST]", help="Words to listen for, one a line; BOOST is a logarithm a letter (1.0)."
+    ),
+]
+
+
+def searching(**given: Any) -> dict[str, Any]:
+    """The flags of a search that were given, as `decoding` of `open_listener`."""
+    return {name: value for name, value in given.items() if value is not None and value != []}

@@ -15,6 +15,7 @@ from ..ir.errors import UsageError
 from ..lowering.manifest import Manifest
 from ..lowering.stream_session import narrowed
 from .audio_port import model_inputs
+from .decode.result import Alternative
 from .listen import Heard, Listener, Stream, open_listener
 from .listen.listener import joined, whole_only
 from .listen.single import SingleFile
@@ -34,11 +35,14 @@ class Line:
     final: bool = False
     segments: list[dict[str, Any]] | None = None
     notes: list[Note] = field(default_factory=list)
+    alternatives: list[Alternative] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         what = {"outputs": self.outputs} if self.text is None else {"text": self.text}
         more = {} if self.segments is None else {"segments": self.segments}
+        if self.alternatives is not None:
+            more["alternatives"] = [a.as_dict() for a in self.alternatives]
         if self.notes:
             more["notes"] = {n.kind: n.text for n in self.notes}
         return {"at_ms": self.at, **what, **more, "final": self.final}
@@ -66,7 +70,7 @@ def line_of(heard: Heard) -> Line:
             outputs[name]["frames"] = list(heard.frames[name])
     at = None if heard.at is None else 1000 * heard.at
     segments = None if heard.segments is None else [s.as_dict() for s in heard.segments]
-    return Line(at, heard.text, outputs, heard.final, segments, heard.notes)
+    return Line(at, heard.text, outputs, heard.final, segments, heard.notes, heard.alternatives)
 
 
 def run_file(path: Path, source: Path, stream: bool = False, threads: int | None = None) -> Iterator[Line]:

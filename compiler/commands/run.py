@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from ..listen_flags import Labels, Threads, Threshold
+from ..listen_flags import (
+    Beam,
+    Best,
+    BiasFiles,
+    Labels,
+    Lm,
+    LmUnit,
+    LmWeight,
+    Threads,
+    Threshold,
+    WordBonus,
+    searching,
+)
 
 
 def add(app: typer.Typer) -> None:
@@ -31,6 +43,13 @@ def run(
     threads: Threads = None,
     threshold: Threshold = None,
     labels: Labels = None,
+    beam: Beam = None,
+    best: Best = None,
+    lm: Lm = None,
+    lm_weight: LmWeight = None,
+    lm_unit: LmUnit = None,
+    word_bonus: WordBonus = None,
+    bias: BiasFiles = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")] = False,
 ) -> None:
@@ -40,7 +59,10 @@ def run(
     from ..run_file import line_of
     from ..run_many import Summary, run_all, title
 
-    listener = open_listener(file, threads, threshold=threshold, labels=labels and labels.split(","))
+    search = searching(
+        beam=beam, best=best, lm=lm, lm_weight=lm_weight, lm_unit=lm_unit, word_bonus=word_bonus, bias=bias
+    )
+    listener = open_listener(file, threads, threshold=threshold, labels=labels and labels.split(","), **search)
     summary = Summary()
     printer = show_heard.Printer()
     with show_heard.progress(title(audio), quiet or as_json) as progress:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...ir.errors import UsageError
 from ...lowering.target import Session
+from ..decode.result import Alternative
 from ..recordings import Note
 from .source import Source
 
@@ -42,6 +43,7 @@ class Heard:
     `outputs` are arrays by name: all of them for a recording; those of a stream have the frames that are new since the
     result before, `frames` says which (first, end). `at`: seconds of audio heard so far (None: not known). `notes`:
     what the caller should know, such as silence that was put behind a recording shorter than the file takes.
+    `alternatives`: what a search found, the best first, with scores and times (None: there was no search).
     """
 
     text: str | None
@@ -51,6 +53,7 @@ class Heard:
     at: float | None = None
     final: bool = True
     notes: list[Note] = field(default_factory=list)
+    alternatives: list[Alternative] | None = None
 
 
 class Stream(ABC):
@@ -177,4 +180,5 @@ def joined(parts: Sequence[Heard], axes: Mapping[str, int]) -> Heard:
     found = {n: [p.outputs[n] for p in parts if n in p.outputs] for n in names}
     outputs = {n: np.concatenate(a, axes[n]) if n in axes else a[-1] for n, a in found.items()}
     frames = {n: (0, a.shape[axes[n]]) for n, a in outputs.items() if n in axes}
-    return Heard(last.text, outputs, last.segments, frames, last.at, True, [n for p in parts for n in p.notes])
+    notes = [n for p in parts for n in p.notes]
+    return Heard(last.text, outputs, last.segments, frames, last.at, True, notes, last.alternatives)

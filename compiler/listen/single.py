@@ -15,6 +15,7 @@ from ...lowering.stream_session import BatchSession
 from ...lowering.streaming import CLOCK_INPUT, RANGE_SUFFIX
 from .. import driver
 from ..audio_port import audio_port, laid_out, longest_recording, taken, time_axis
+from ..decode.result import Alternative
 from ..recordings import Note
 from .listener import Heard, Listener, Segment, Stream, joined, whole_only
 from .source import MAIN, Source
@@ -27,10 +28,14 @@ class Teller:
 
     text: str | None = None
     segments: list[Segment] | None = None
+    alternatives: list[Alternative] | None = None
 
     def add(self, outputs: Arrays) -> bool:
         """Take in the next frames of the outputs; whether there is something new to say."""
         return bool(outputs)
+
+    def end(self) -> None:
+        """The recording ends here."""
 
 
 class SingleFile(Listener):
@@ -130,7 +135,8 @@ class SingleFile(Listener):
         outputs = {p.name: outputs[p.name] for p in self.manifest.outputs}
         teller = self.teller()
         teller.add(outputs)
-        return Heard(teller.text, outputs, _now(teller.segments, True))
+        teller.end()
+        return Heard(teller.text, outputs, _now(teller.segments, True), alternatives=teller.alternatives)
 
     def stream_arrays(self, arrays: Arrays) -> ChunkStream:
         """A stream whose inputs without time are those of `arrays`. Raises `UsageError` SC050 for other files."""
@@ -287,8 +293,10 @@ class Gathered:
             self.seen[name] = first + outputs[name].shape[self.axes[name]]
             frames[name] = (first, self.seen[name])
         self.news = {}
-        segments = _now(self.teller.segments, final)
-        return Heard(self.teller.text, outputs, segments, frames, at, final)
+        if final:
+            self.teller.end()
+        segments, alternatives = _now(self.teller.segments, final), self.teller.alternatives
+        return Heard(self.teller.text, outputs, segments, frames, at, final, alternatives=alternatives)
 
 
 def _now(segments: list[Segment] | None, final: bool) -> list[Segment] | None:
