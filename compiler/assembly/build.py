@@ -95,6 +95,8 @@ def _for_part(assembly: Assembly, name: str, settings: Settings, folder: Path) -
         output=folder,
         name=name,
         calibration=settings.calibration if first else None,
+        front_end=(settings.front_end or assembly.parts.front_end) if first and settings.features is None else None,
+        features=settings.features if first else None,
         dump=settings.dump and settings.dump / name,
     )
 
