@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import typer
 
+from ..ir.errors import UsageError
+
 Threads = Annotated[int | None, typer.Option("--threads", metavar="N", help="Threads of the runtime.")]
 Threshold = Annotated[
     float | None, typer.Option("--threshold", metavar="SCORE", help="Print detections: scores from this on (0.5).")
+]
+Decode = Annotated[
+    list[str] | None,
+    typer.Option("--decode", metavar="NAME=VALUE", help="Any option of the decoding, such as language=en; several."),
 ]
 Labels = Annotated[
     str | None, typer.Option("--labels", metavar="A,B,...", help="Print detections: what the scores are of, in order.")
@@ -36,6 +43,20 @@ BiasFiles = Annotated[
         "--bias", metavar="FILE[=BOOST]", help="Words to listen for, one a line; BOOST is a logarithm a letter (1.0)."
     ),
 ]
+
+
+def options_of(options: list[str] | None) -> dict[str, Any]:
+    """`--decode` options as `decoding` of `open_listener`. Raises `UsageError` SC015 for what is not NAME=VALUE."""
+    found: dict[str, Any] = {}
+    for text in options or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError("SC015", f"--decode {text}: write NAME=VALUE")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def searching(**given: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from .recordings import LeftOut, Note
 from .run_file import line_of
 from .run_many import Summary
 
-WARNINGS = ("cut off", "silent", "clipped", "NaN", "raw", "padded")  # notes that may change what results mean
+WARNINGS = ("cut off", "silent", "clipped", "NaN", "raw", "padded", "stopped")  # notes that may change what results mean
 SHOWN = 20  # recordings that are named in a table
 
 
@@ -57,7 +57,7 @@ class Printer:
             if (key := (segment.label, segment.start, segment.going)) not in self.told:
                 self.told.add(key)
                 print(before + spoken(segment), flush=True)
-        if heard.final and not heard.segments:
+        if heard.final and not heard.segments and heard.text is None:
             print(f"{before}nothing detected", flush=True)
 
 

@@ -169,6 +169,7 @@ def manifest_of(graph: Graph, artefact: str, target: str, precision: str, meta: 
         features=meta.get("features"),
         cost=cost(graph).as_dict(),
         made=dict(meta.get("made", {})),
+        meta={"detect": meta["detect"]} if "detect" in meta else {},
     )
     if "streaming" in meta:
         made.streaming = streaming_facts(made, meta)

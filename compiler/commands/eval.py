@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..listen_flags import Threads
+from ..listen_flags import Beam, BiasFiles, Decode, Lm, LmUnit, LmWeight, Threads, WordBonus, options_of, searching
 
 
 def add(app: typer.Typer) -> None:
@@ -40,6 +40,13 @@ def eval_(
     transcripts: Annotated[
         Path | None, typer.Option("--transcripts", metavar="FILE", help="Write every utterance as a JSON line.")
     ] = None,
+    beam: Beam = None,
+    lm: Lm = None,
+    lm_weight: LmWeight = None,
+    lm_unit: LmUnit = None,
+    word_bonus: WordBonus = None,
+    bias: BiasFiles = None,
+    decode: Decode = None,
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
@@ -57,7 +64,8 @@ def eval_(
     gates = check_gates([parse_gate(text) for text in gate or []], len(files))
     normaliser(normalise_text)
     items, missing = read_data(data, audio_root)
-    listeners = [open_listener(file, threads) for file in files]
+    search = searching(beam=beam, lm=lm, lm_weight=lm_weight, lm_unit=lm_unit, word_bonus=word_bonus, bias=bias)
+    listeners = [open_listener(file, threads, **search, **options_of(decode)) for file in files]
     with show_heard.progress(str(data), quiet or as_json) as progress:
         found = evaluate(
             listeners, items, missing, normalise_text, str(data), resamples=resamples, seed=seed, progress=progress

@@ -12,6 +12,7 @@ from ..listen_flags import (
     Beam,
     Best,
     BiasFiles,
+    Decode,
     Labels,
     Lm,
     LmUnit,
@@ -19,6 +20,7 @@ from ..listen_flags import (
     Threads,
     Threshold,
     WordBonus,
+    options_of,
     searching,
 )
 
@@ -50,6 +52,7 @@ def run(
     lm_unit: LmUnit = None,
     word_bonus: WordBonus = None,
     bias: BiasFiles = None,
+    decode: Decode = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")] = False,
 ) -> None:
@@ -62,7 +65,9 @@ def run(
     search = searching(
         beam=beam, best=best, lm=lm, lm_weight=lm_weight, lm_unit=lm_unit, word_bonus=word_bonus, bias=bias
     )
-    listener = open_listener(file, threads, threshold=threshold, labels=labels and labels.split(","), **search)
+    listener = open_listener(
+        file, threads, threshold=threshold, labels=labels and labels.split(","), **search, **options_of(decode)
+    )
     summary = Summary()
     printer = show_heard.Printer()
     with show_heard.progress(title(audio), quiet or as_json) as progress:

@@ -14,6 +14,7 @@ from .. import driver
 from ..assembly.text import text_of
 from ..decode.attention import Hypothesis, Steps, beam, greedy
 from ..decode.whisper import Told
+from ..recordings import Note
 from .listener import Heard, Listener, Segment, listens
 from .source import Source
 
@@ -114,6 +115,6 @@ class AttentionListener(Listener):
                 Segment(a, end if b is None else min(b, end), text(w), float(np.mean(best.each)))
                 for a, b, w in told.segments(best.tokens)
             ]
-        notes = [] if best.ended else [f"stopped at {len(best.tokens)} tokens: the decoder's positions end"]
+        notes = [] if best.ended else [Note("stopped", f"after {len(best.tokens)} tokens: the decoder's positions end")]
         outputs = {"tokens": np.array([words], np.int64)}
         return Heard(text(words), outputs, segments, at=count / self.sample_rate, notes=notes)
