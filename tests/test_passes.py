@@ -21,13 +21,13 @@ from speechc.ir.interpreter import initial_states, run
 from speechc.ir.text import clone, parse_module, print_module
 from speechc.ir.verifier import verify
 from speechc.passes import conv_bn, fold_scale, merge_linear, pointwise_conv, recognise_attention, rewrite
-from speechc.passes.base import Close, Context, Lossy, Streaming, make, registered
+from speechc.passes.base import RESHAPING, Close, Context, Lossy, make, registered
 
 # Derandomized, so that a run says the same every time: a value may lie on the edge of a grid.
 DRAWN = settings(
     deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
 )
-PASSES = [name for name, cls in registered().items() if not isinstance(cls.equal, Streaming)]
+PASSES = [name for name, cls in registered().items() if not isinstance(cls.equal, RESHAPING)]
 TEXTS = [*PASSES, "merge-linear{of=''}", "quantize{mode='dynamic', least=1}", "quantize{mode='weights', least=1}"]
 TEXTS += ["conv-context{mode='chunk', chunk=12}", "normalise{mode='fixed'}", "normalise{mode='window', frames=12}"]
 TEXTS += ["bidirectional{mode='forward'}"]

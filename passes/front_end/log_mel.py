@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...ir.graph import Builder, Value
-from .bands import LOGS, Framing, banded, framed, logarithm, scaled, weight
+from .bands import LOGS, Framing, banded, framed, logarithm, weight
 from .mel import SCALES, cosines, triangles_in_hz
 from .spec import FrontEnd, Place
 from .windows import SHAPES, fourier, window
@@ -166,8 +166,8 @@ class Whisper(FrontEnd):
             self.refuse("bins is above 0")
 
     def plain(self) -> LogMel:
-        """The same without what is done with the largest value."""
-        return LogMel(n_fft=400, hop_length=160, bins=self.bins, scale="slaney", norm="slaney", last=False, log="log10")
+        """Its mel bands."""
+        return LogMel(n_fft=400, hop_length=160, bins=self.bins, scale="slaney", norm="slaney", last=False, log="none")
 
     @property
     def width(self) -> int:
@@ -177,7 +177,7 @@ class Whisper(FrontEnd):
         return self.plain().framing()
 
     def features(self, g: Builder, x: Value, place: Place) -> Value:
-        y = scaled(g, self.plain().features(g, x, place), 0.25)
+        y = logarithm(g, self.plain().features(g, x, place), 1e-10, factor=LOGS["log10"] / 4)
         with g.at(place.at("maximum")):
             y = below(g, y, 2.0, None if self.maximum is None else self.maximum / 4)
         return g.add(y, g.const(1.0, "f32"))

@@ -51,7 +51,7 @@ class _Part:
     def text(self, every: bool = False) -> str:
         """As a specification says it."""
         given = [f"{n}={_word(v)}" for n, v in self.given(every).items()]
-        return self.name + ("{" + ", ".join(given) + "}" if given else "")
+        return self.name + ("{" + ",".join(given) + "}" if given else "")
 
     def content(self) -> str:
         """All that the definition depends on, for its hash: the options, and what they refer to."""
@@ -279,8 +279,11 @@ def _value(text: str) -> Any:
 
 
 def _word(value: Any) -> str:
+    """A value as `_value` reads it back, without a space: locations of ops hold specifications."""
+    if isinstance(value, tuple):
+        return "(" + "".join(f"{v!r}," for v in value) + ")"
     plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z_./][\w./-]*", value)
-    return value if plain and value not in ("None", "True", "False") else repr(value)
+    return value if plain and value not in ("None", "True", "False") else repr(value).replace(" ", "\\x20")
 
 
 def _fits(value: Any, annotation: str) -> bool:
