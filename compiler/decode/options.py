@@ -16,6 +16,7 @@ from .vocabulary import Vocabulary
 
 BEAM = 8  # hypotheses, where a language model or a bias is given and no number
 UNITS = ("word", "token")
+NUMBERS = {"beam": int, "best": int, "lm_weight": float, "word_bonus": float}
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,13 @@ class Decoding:
     @staticmethod
     def of(options: Mapping[str, Any]) -> Decoding:
         """From options by name. Raises `UsageError` SC090 for a value that makes no sense."""
-        made = Decoding(**{name: options[name] for name in NAMES if options.get(name) is not None})
+        given = {name: options[name] for name in NAMES if options.get(name) is not None}
+        for name, kind in NUMBERS.items():
+            try:
+                given |= {name: kind(given[name])} if name in given else {}
+            except (TypeError, ValueError):
+                raise UsageError("SC090", f"{name} {given[name]!r} is no number") from None
+        made = Decoding(**given)
         for name in ("beam", "best"):
             value = getattr(made, name)
             if value is not None and value < 1:
