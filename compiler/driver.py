@@ -146,6 +146,8 @@ class Together:
         module.meta["sample_sizes"] = bind_sizes(self.graph, stored_feeds(self.graph, subject.sample))
         self.batch, self.traced = fixed_batch(self.graph), limits(module)
         self.hz = tick_rate(module, first.sample_rate, first.streaming.frame_shift)
+        if self.hz is not None:
+            module.meta["tick_hz"] = str(self.hz)
         self.tokens = tokens_of(self.branches[0].plan, self.graph)
         if first.sample_rate is not None:
             module.meta.setdefault("sample_rate", first.sample_rate)

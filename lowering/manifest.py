@@ -73,6 +73,7 @@ class Manifest:
     cost: dict[str, Any] | None = None  # of one call: `ir.cost.Cost.as_dict`, counted on the graph that was written
     meta: dict[str, Any] = field(default_factory=dict)
     made: dict[str, Any] = field(default_factory=dict)  # how: version of speechc, settings, digest of the calibration
+    tick_hz: str | None = None  # frames of the first input with time a second, as a fraction; None: not known
     features: dict[str, Any] | None = None  # which features are meant: `passes.front_end.reference`; None: not known
     format: int = FORMAT
 
@@ -166,6 +167,7 @@ def manifest_of(graph: Graph, artefact: str, target: str, precision: str, meta: 
         source_hash=meta.get("source_hash", ""),
         limits=working_limits(graph, meta.get("limits", {})),
         notes=list(meta.get("notes", [])),
+        tick_hz=None if meta.get("tick_hz") is None else str(meta["tick_hz"]),
         features=meta.get("features"),
         cost=cost(graph).as_dict(),
         made=dict(meta.get("made", {})),
