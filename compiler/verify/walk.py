@@ -40,7 +40,7 @@ BOTTOM = -1e4  # what stands for -inf in a mask is any large number
 
 @dataclass
 class Seen:
-    """One op of the graph: `own` is the file's result against the op's meaning on the file's operands, `far` how many
+    """One op of the graph (or several that the file computes as one): `own` is the file's result against the op's meaning on the file's operands, `far` how many
     times what rounding explains that is, `total` against the float32 graph (None: not there)."""
 
     op: str
@@ -98,12 +98,28 @@ def walk(graph: Graph, plain: Graph, inside: Inside, calls: Sequence[Call], fold
         _own(graph, call, index, kept, found)
     totals = _totals(graph, plain, calls, kept)
     result = Walk(hidden=sum(len(op.results) for op in graph.ops) - len(shown))
+    there = {id(v) for v in shown}
     for op in graph.ops:
         if seen := found.get(id(op)):
             worst = max(seen, key=lambda s: s.far)
             worst.total = totals.get(id(op))
+            hidden = _hidden(op, there)
+            if hidden:  # what the file computes in one piece is named after the op in it that has weights
+                worst.op = ", ".join([*(h.kind for h in hidden), op.kind])
+                worst.loc = next((h.loc for h in hidden if any(v and v.kind == "weight" for v in h.operands)), op.loc)
             result.seen.append(worst)
     return result
+
+
+def _hidden(op: Op, there: set[int]) -> list[Op]:
+    """The ops before `op` whose results the file does not show, back to those that it does, in order."""
+    found, ahead = [], [op]
+    while ahead:
+        for v in ahead.pop().operands:
+            if v is not None and v.op is not None and id(v) not in there and v.op not in found:
+                found.append(v.op)
+                ahead.append(v.op)
+    return found[::-1]
 
 
 def _blocks(graph: Graph, shown: Sequence[Value], call: Call, calls: int) -> Iterator[list[Value]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..manifest import find_manifest, manifest_of
 from ..target import Session
 from .choices import Choices
 from .mil_file import Block, read, walk
+from .names import plain
 from .run import CoreMLSession
 from .write import program_of
 
@@ -28,6 +30,7 @@ class CoreMLInside(Inside):
         _, e = program_of(graph, manifest_of(graph, path.name, "coreml", precision, module.meta), choices)
         made = {id(v): e._values.get(id(v)) for v in computed(graph)}
         self.names = {at: var.name for at, var in made.items() if getattr(var, "op", None) is not None}
+        self.weights = tuple(plain(v.name) for op in graph.ops for v in op.operands if v and v.kind == "weight")
         self.types = {id(v): e.real_of(v) for v in computed(graph)}
 
     @cached_property
@@ -46,7 +49,11 @@ class CoreMLInside(Inside):
             if op.kind == "const" or op.kind.startswith("constexpr_"):
                 for name, value in given.items():
                     if isinstance(value, np.ndarray):
-                        yield op.outputs[0][0] + ("" if op.kind == "const" else f" ({name})"), value
+                        yield self._stored_name(op.outputs[0][0]) + ("" if op.kind == "const" else f" ({name})"), value
+
+    def _stored_name(self, name: str) -> str:
+        """A constant's name; without the number that coremltools counts up where it is no weight of the graph."""
+        return name if name.startswith(self.weights) else re.sub(r"_\d+$", "", name)
 
     def open(self, values: Iterable[Value], folder: Path) -> Session:
         values = list(values)
