@@ -33,7 +33,7 @@ from .plan import plan
 from .recipe import recipe
 from .reduce import write_reproducer
 from .report import Report
-from .samples import Feeds, as_feeds, at_lengths, check_limits, fitting, stored_feeds
+from .samples import Feeds, as_feeds, at_lengths, check_limits, filled, fitting, stored_feeds
 from .settings import Settings
 from .stages import Stages
 from .streamed import describe
@@ -308,7 +308,7 @@ def calibration_feeds(subject: Subject, settings: Settings) -> list[Feeds]:
     graph = next(iter(subject.module.graphs.values()))
     if isinstance(given, (str, Path)):
         given = read_samples(Path(given), settings.sample_rate or subject.module.meta.get("sample_rate"))
-    feeds = [as_feeds(graph, sample) for sample in heard(subject.module, given)]
+    feeds = [as_feeds(graph, filled(graph, sample)) for sample in heard(subject.module, given)]
     if not feeds:
         raise UsageError("SC035", "no calibration samples were given")
     for number, sample in enumerate(feeds, 1):

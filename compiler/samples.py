@@ -157,6 +157,16 @@ def as_feeds(graph: Graph, given) -> Feeds:
     return feeds
 
 
+def filled(graph: Graph, given):
+    """A recording [1, samples] with silence behind it, where the only input is audio of a fixed, greater length."""
+    if not isinstance(given, np.ndarray) or given.ndim != 2 or len(graph.inputs) != 1:
+        return given
+    type = graph.inputs[0].type
+    if type.rank != 2 or not type.is_float or not isinstance(type.sizes[1], int) or given.shape[1] >= type.sizes[1]:
+        return given
+    return np.pad(given, ((0, 0), (0, type.sizes[1] - given.shape[1])))
+
+
 def stored_feeds(graph: Graph, feeds: Feeds) -> Feeds:
     """The feeds as the graph's inputs store them: on the grid of an input that is quantized."""
     grids = {v.name: v.type for v in graph.inputs if v.type.quant is not None}
