@@ -71,7 +71,7 @@ class LivePipe:
         if header.rate != self.rate:
             resample = needs("soxr", "audio").ResampleStream(header.rate, self.rate, 1, dtype="float32")
         size = max(1, round(self.block * header.rate / self.rate)) * header.frame_bytes
-        left, read, peak, full = header.promised, 0, 0.0, 0
+        left, read, full, low, high = header.promised, 0, 0, np.inf, -np.inf
         rest = start
         while True:
             want = size - len(rest) if left is None else min(size - len(rest), left - read - len(rest))
@@ -84,16 +84,16 @@ class LivePipe:
             read += whole
             if not np.isfinite(block).all():
                 raise UsageError("SC032", f"{NAME} holds NaN or infinite samples")
-            peak, full = max(peak, float(np.abs(block).max())), full + clipped(block)
             mono, notes = as_wanted(block, header.rate, None)
+            full, low, high = full + clipped(block), min(low, float(mono.min())), max(high, float(mono.max()))
             self.notes += [n for n in notes if n.kind != "silent" and n not in self.notes]
             yield mono if resample is None else resample.resample_chunk(mono)
         if resample is not None:
             self.notes.append(Note("resampled", f"{header.rate} Hz to {self.rate} Hz"))
             yield resample.resample_chunk(np.zeros(0, np.float32), last=True)
-        self._judge(header, read, rest, peak, full)
+        self._judge(header, read, rest, high - low, full)
 
-    def _judge(self, header: Header, read: int, rest: bytes, peak: float, full: int) -> None:
+    def _judge(self, header: Header, read: int, rest: bytes, span: float, full: int) -> None:
         seconds = lambda n: n / header.frame_bytes / header.rate
         if not read:
             raise UsageError("SC031", f"{NAME} holds no samples")
@@ -102,7 +102,7 @@ class LivePipe:
             self.notes.append(Note("cut off", says))
         elif rest:
             self.notes.append(Note("cut off", f"it ends with {len(rest)} bytes of a sample of {header.frame_bytes}"))
-        if peak < SILENT:
+        if span < 2 * SILENT:
             self.notes.append(Note("silent", "its peak is below -60 dBFS"))
         if full >= CLIPPED:
             self.notes.append(Note("clipped", f"{full} samples at full scale"))

@@ -62,7 +62,7 @@ def read_recording(source: Path | bytes, rate: int | None, name: str | None = No
             frames, own, subtype = file.frames, file.samplerate, file.subtype
             samples = file.read(dtype="float32", always_2d=True)
     except (OSError, RuntimeError, TypeError) as error:
-        raise UsageError("SC030", f"{name} is not audio that can be read ({error})") from None
+        raise UsageError("SC030", f"{name} is not audio that can be read ({str(error).rpartition(': ')[2]})") from None
     cut = cut_off(data, len(samples), frames, own)
     if not len(samples):
         raise UsageError("SC031", f"{name} holds no samples" + (f" ({cut})" if cut else ""))

@@ -101,14 +101,14 @@ def results(
         yield heard
 
 
-def recorded(listener: Listener, source: Path) -> Recording:
+def recorded(listener: Listener, source: Path, name: str | None = None) -> Recording:
     """A recording as a listener wants it. Raises `UsageError` as `read_recording`, and SC034 where it takes none."""
     if not source.exists():
-        raise UsageError("SC010", f"{source} does not exist")
+        raise UsageError("SC010", f"{name or source} does not exist")
     if source.suffix.lower() not in SUFFIXES:
         raise UsageError("SC030", f"{source} is none of {', '.join(SUFFIXES)}, .npy or .npz")
     listener.check_audio()
-    return read_recording(source, listener.sample_rate)
+    return read_recording(source, listener.sample_rate, name)
 
 
 def not_numbers(heard: Heard) -> str | None:

@@ -13,7 +13,7 @@ from .listen import Heard, Listener
 from .listen.listener import whole_only
 from .pipe import NAME, LivePipe, read_pipe
 from .recordings import LeftOut, Note, counted, left_out, recordings_in
-from .run_file import Progress, results, streamed
+from .run_file import Progress, recorded, results, streamed
 
 PIPE = Path("-")
 
@@ -76,7 +76,7 @@ def _folder(
         progress(done, len(paths))
         name = str(path.relative_to(folder))
         try:
-            for heard in results(listener, path, stream):
+            for heard in results(listener, recorded(listener, path, name), stream):
                 summary.notes += [(name, note) for note in heard.notes]
                 yield name, heard
         except SpeechcError as error:

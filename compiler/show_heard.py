@@ -16,7 +16,8 @@ from .recordings import LeftOut, Note
 from .run_file import line_of
 from .run_many import Summary
 
-WARNINGS = ("cut off", "silent", "clipped", "NaN", "raw", "padded", "stopped")  # notes that may change what results mean
+# Notes that may change what results mean.
+WARNINGS = ("cut off", "silent", "clipped", "NaN", "raw", "padded", "stopped")
 SHOWN = 20  # recordings that are named in a table
 
 
@@ -79,7 +80,7 @@ def summary(found: Summary) -> None:
 
 def tables(left_out: Iterable[LeftOut], notes: Iterable[tuple[str, Note]]) -> Iterator[Table]:
     """What was left out and why, then warnings, each by kind and then by recording (the first of many)."""
-    left = [(e.kind, e.name, f"{e.why} [{e.code}]") for e in left_out]
+    left = [(e.kind, e.name, f"{e.why.removeprefix(e.name).strip()} [{e.code}]") for e in left_out]
     warned = [(n.kind, name, n.text) for name, n in notes if n.kind in WARNINGS]
     for heading, rows in (("left out", left), ("warning", warned)):
         if rows:
