@@ -1,0 +1,476 @@
+"""Error rates and how sure they are: counts by hand, the bootstrap against what it approximates, gates, the command."""
+
+import itertools
+import json
+import math
+import os
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+import soundfile
+import speechc
+from command import run
+from models.levels import RATE, emitted, levels, speak, voice
+from speechc.compiler.evaluate.bootstrap import interval, paired, resampled_rates
+from speechc.compiler.evaluate.counts import Counts, count, count_words, marked, total
+from speechc.compiler.evaluate.data import read_data
+from speechc.compiler.evaluate.evaluation import evaluate, named
+from speechc.compiler.evaluate.gates import check_gates, parse_gate
+from speechc.compiler.evaluate.normalise import normaliser, plain
+from speechc.compiler.listen import open_listener
+from speechc.ir.errors import QualityError, UsageError
+
+DIGITS = Path(speechc.__file__).parent / "examples" / "digits"
+
+# -- counts ----------------------------------------------------------------------------------------------------------
+BY_HAND = [  # said, heard, (substitutions, deletions, insertions) of words
+    ("the cat sat on the mat", "the cat sat on the mat", (0, 0, 0)),
+    ("the cat sat on the mat", "the hat sat the mat now", (1, 1, 1)),
+    ("a b c", "", (0, 3, 0)),
+    ("", "a b", (0, 0, 2)),
+    ("a b c d", "b c d", (0, 1, 0)),
+    ("one two", "three one two four", (0, 0, 2)),
+    ("a b", "c d", (2, 0, 0)),
+]
+
+
+@pytest.mark.parametrize(("said", "heard", "errors"), BY_HAND)
+def test_words_counted_by_hand(said, heard, errors):
+    found = count_words(said, heard)
+    assert (found.substitutions, found.deletions, found.insertions) == errors
+    assert found.errors == sum(errors) and found.length == len(said.split())
+    assert found.rate == (sum(errors) / len(said.split()) if said else None)
+
+
+def test_characters_counted_by_hand():
+    assert count("kitten", "sitting") == Counts(6, 2, 0, 1)
+    assert count("ab cd", "abcd") == Counts(5, 0, 1, 0)  # a space is a character
+
+
+def test_counts_are_those_of_jiwer():
+    random = np.random.default_rng(0)
+    texts = lambda: [" ".join(random.choice(list("abcde"), random.integers(1, 12))) for _ in range(50)]
+    said, heard = texts(), texts()
+    words = total(count_words(s, h) for s, h in zip(said, heard))
+    letters = total(count(s, h) for s, h in zip(said, heard))
+    for ours, theirs in ((words, jiwer.process_words(said, heard)), (letters, jiwer.process_characters(said, heard))):
+        assert (ours.substitutions, ours.deletions, ours.insertions) == (
+            theirs.substitutions,
+            theirs.deletions,
+            theirs.insertions,
+        )
+    assert words.rate == pytest.approx(jiwer.wer(said, heard)) and letters.rate == pytest.approx(jiwer.cer(said, heard))
+
+
+def test_marks():
+    assert marked("the cat sat on the mat", "the hat sat the mat now") == "the [hat] sat [-on] the mat [+now]"
+    assert marked("a", "a") == "a" and marked("", "b") == "[+b]" and marked("a b", "") == "[-a] [-b]"
+
+
+# -- normalisation ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("  Hello,   WORLD!  ", "hello world"),
+        ("don\u2019t 'quote' rock 'n' roll", "don't quote rock n roll"),
+        ("well-known: Stra\u00dfe \u2014 \u00c9t\u00e9", "well known strasse \u00e9t\u00e9"),
+        ("5 % of $3", "5 % of $3"),
+        ("\uff21\uff22", "ab"),
+        ("...", ""),
+        ("\u0928\u092e\u0938\u094d\u0924\u0947", "\u0928\u092e\u0938\u094d\u0924\u0947"),
+    ],
+)
+def test_plain_text(text, expected):
+    assert plain(text) == expected
+
+
+SENTENCES = [
+    "Mr. Smith paid twenty-five dollars and 50 cents, didn't he?",
+    "The colour of the neighbour's car [noise] was grey (I think).",
+    "Um, one hundred and twenty three point five percent of 1,000 people...",
+    "He won't go; they've been there since nineteen eighty four, the 21st of May.",
+    "Please enter your agent number followed by the pound key.",
+    "",
+]
+
+
+def test_whispers_normaliser_is_that_of_transformers():
+    module = pytest.importorskip("transformers.models.whisper.english_normalizer")
+    from whisper_normalizer.english import EnglishSpellingNormalizer
+
+    theirs = module.EnglishTextNormalizer(EnglishSpellingNormalizer().mapping)
+    ours = normaliser("whisper")
+    for text in SENTENCES:
+        assert ours(text).split() == theirs(text).split()
+    assert ours("It's twenty-five grey colours") == "it is 25 gray colors"
+
+
+def test_no_normalisation_and_unknown_ones():
+    assert normaliser("none")(" A,  b ") == "A, b"
+    with pytest.raises(UsageError, match="one of plain, whisper, none") as error:
+        normaliser("french")
+    assert error.value.code == "SC017"
+
+
+# -- statistics ------------------------------------------------------------------------------------------------------
+def test_resamples_are_the_direct_computation():
+    """The same draws, utterance by utterance, as the definition says."""
+    errors, lengths = [[1, 0, 2, 4, 0], [0, 0, 3, 1, 1]], [5, 3, 8, 6, 2]
+    rates = resampled_rates(errors, lengths, 300, seed=7)
+    draws = np.random.default_rng(7).multinomial(5, [0.2] * 5, size=300)
+    for f in range(2):
+        direct = []
+        for times in draws:
+            drawn = [i for i, n in enumerate(times) for _ in range(n)]
+            assert len(drawn) == 5
+            direct.append(sum(errors[f][i] for i in drawn) / sum(lengths[i] for i in drawn))
+        np.testing.assert_allclose(rates[f], direct, rtol=1e-12)
+        ordered = sorted(direct)
+        low, high = interval(rates[f], 0.9)
+        assert ordered[14] <= low <= ordered[15] and ordered[284] <= high <= ordered[285]
+
+
+def test_the_bootstrap_has_the_distribution_of_all_draws():
+    """All 4^4 draws of four utterances, against 20000: shares differ by less than four standard errors (0.014)."""
+    errors, lengths = [0, 1, 2, 5], [4, 3, 6, 7]
+    exact = np.array(
+        [sum(errors[i] for i in d) / sum(lengths[i] for i in d) for d in itertools.product(range(4), repeat=4)]
+    )
+    (rates,) = resampled_rates([errors], lengths, 20000)
+    for limit in np.unique(np.round(exact, 9)):
+        assert abs((rates <= limit + 1e-9).mean() - (exact <= limit + 1e-9).mean()) < 0.014
+
+
+def test_many_utterances_are_drawn_in_parts(monkeypatch):
+    errors, lengths = [[1, 0, 2]], [2, 3, 4]
+    whole = resampled_rates(errors, lengths, 50, seed=1)
+    monkeypatch.setattr("speechc.compiler.evaluate.bootstrap.AT_ONCE", 21)
+    np.testing.assert_array_equal(resampled_rates(errors, lengths, 50, seed=1), whole)
+
+
+def test_an_interval_covers_the_truth_about_as_often_as_it_says():
+    """100 sets of 200 utterances with 10 % errors: of 95 % intervals, fewer than 87 would be chance below 1 in 1000."""
+    random, covered = np.random.default_rng(0), 0
+    for k in range(100):
+        low, high = interval(resampled_rates([random.binomial(5, 0.1, 200)], [5] * 200, 400, seed=k)[0])
+        covered += low <= 0.1 <= high
+    assert 87 <= covered <= 100
+
+
+def test_paired_differences():
+    """One error more in each of ten utterances of ten words: ten points, whatever is drawn."""
+    first, other = resampled_rates([[1] * 10, [2] * 10], [10] * 10, 500)
+    test = paired(0.1, first, other)
+    assert test.interval == pytest.approx((0.1, 0.1)) and (test.better, test.worse) == (0.0, 1.0)
+    assert test.p == pytest.approx(2 / 501)
+    same = paired(0.0, first, first)
+    assert (same.better, same.worse, same.p) == (0.0, 0.0, 1.0)
+    # paired draws: what is common to both files does not widen the interval of the difference
+    random = np.random.default_rng(0)
+    hard = random.integers(0, 9, 60)
+    a, b = resampled_rates([hard, hard + (np.arange(60) % 6 == 0)], [10] * 60, 1000)
+    width = lambda pair: pair[1] - pair[0]
+    assert width(paired(0, a, b).interval) < 0.3 * width(interval(a))
+
+
+# -- gates -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("text", "metric", "limit", "relative", "strict"),
+    [("wer<=5%", "wer", 0.05, False, False), ("cer <= 0.02", "cer", 0.02, False, False),
+     ("wer<1.02x", "wer", 1.02, True, True), ("left-out<=0", "left-out", 0, False, False)],
+)  # fmt: skip
+def test_gates_are_read(text, metric, limit, relative, strict):
+    gate = parse_gate(text)
+    assert (gate.metric, gate.limit, gate.relative, gate.strict) == (metric, limit, relative, strict)
+
+
+@pytest.mark.parametrize(
+    "text", ["wer", "wer>=5%", "wer<=", "mer<=5%", "wer<=5%%", "wer<=-1", "left-out<=5%", "wer<=1e9", ""]
+)
+def test_what_is_no_gate(text):
+    with pytest.raises(UsageError) as error:
+        parse_gate(text)
+    assert error.value.code == "SC086"
+
+
+def test_a_relative_gate_wants_two_files():
+    with pytest.raises(UsageError, match="only one"):
+        check_gates([parse_gate("wer<=1.02x")], 1)
+
+
+# -- the whole -------------------------------------------------------------------------------------------------------
+TEXTS = {"a": "one two three", "b": "four four one", "c": "three", "d": "two one"}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """`good` hears every word; `bad` hears words a level too low: one is nothing, two is one, and so on."""
+    folder = tmp_path_factory.mktemp("files")
+    return {
+        "good": emitted(levels(), folder / "good.onnx"),
+        "step": emitted(levels(160), folder / "step.onnx"),
+        "bad": emitted(levels(bias=-0.2), folder / "bad.onnx"),
+        "short": emitted(levels(most=2000), folder / "short.onnx"),
+        "voice": emitted(voice(threshold=0.5), folder / "voice.onnx"),
+    }
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    lines = []
+    for name, text in TEXTS.items():
+        soundfile.write(folder / f"{name}.wav", speak(text), RATE)
+        lines.append({"audio": f"{name}.wav", "text": text.title() + "."})
+    (folder / "list.jsonl").write_text("".join(json.dumps(line) + "\n\n" for line in lines))
+    return folder
+
+
+def test_errors_of_files(files, data):
+    """`bad` hears "one two", "three three", "two", "one" (a repeat across silence stays two): counted by hand."""
+    items, missing = read_data(data / "list.jsonl")
+    found = evaluate([open_listener(files[n]) for n in ("good", "bad", "step")], items, missing)
+    assert [u.heard[1] for u in found.utterances] == ["one two", "three three", "two", "one"]
+    good, bad, step = found.results
+    assert good.words == step.words == Counts(9, 0, 0, 0) and good.words_interval == (0.0, 0.0)
+    # a: "one two three" - three missing; b: two other, one missing; c: another; d: two missing
+    assert bad.words == Counts(9, 3, 3, 0) and bad.words.rate == pytest.approx(6 / 9)
+    low, high = bad.words_interval
+    assert 1 / 3 <= low < 6 / 9 < high <= 1
+    assert bad.against_first.difference == pytest.approx(6 / 9) and bad.against_first.worse == 1.0
+    assert bad.not_worse == 0.0 and step.not_worse == 1.0 and good.not_worse is None
+    assert [u.name for u in found.worst(2)] == ["b.wav", "a.wav"] or found.worst(1)[0].name == "b.wav"
+    assert found.seconds == pytest.approx(sum(len(speak(t)) for t in TEXTS.values()) / RATE)
+    made = json.loads(json.dumps(found.as_dict()))
+    assert made["files"][1]["wer"]["errors"] == 6 and made["counted"] == 4 and made["left_out"] == []
+
+
+def test_the_command(files, data, tmp_path):
+    status, out, err = run("eval", files["good"], files["bad"], "--data", data / "list.jsonl", cwd=tmp_path)
+    assert status == 0, err
+    assert "4 recordings, 0.9 s, 9 words" in out and "66.67 %" in out and "+66.67" in out
+    assert "[three] [three] [-one]" in out and "0.0 % of recordings" in out
+    status, out, err = run("eval", files["good"], "--data", data / "list.jsonl", "-q", cwd=tmp_path)
+    assert (status, out, err) == (0, "", "")
+
+
+def test_json_and_transcripts(files, data, tmp_path):
+    more = ("--data", data / "list.jsonl", "--json", "--transcripts", "t.jsonl", "--worst", 1)
+    status, out, _ = run("eval", files["good"], files["bad"], *more, cwd=tmp_path)
+    found = json.loads(out)
+    assert status == 0 and [f["file"] for f in found["files"]] == ["good.onnx", "bad.onnx"]
+    assert len(found["worst"]) == 1 and found["files"][1]["against_first"]["worse"] == 1.0
+    lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert {line["audio"]: line["heard"][0] for line in lines} == {f"{n}.wav": t for n, t in TEXTS.items()}
+
+
+@pytest.mark.parametrize(
+    ("gates", "status"),
+    [(["wer<=70%"], 0), (["wer<=66%"], 6), (["wer<=1.02x"], 6), (["wer<=70%", "cer<=1%"], 6), (["left-out<=0"], 0)],
+)
+def test_gates_of_the_command(gates, status, files, data, tmp_path):
+    flags = [part for gate in gates for part in ("--gate", gate)]
+    got, out, err = run(
+        "eval", files["good"], files["bad"], "--data", data / "list.jsonl", "--json", *flags, cwd=tmp_path
+    )
+    assert got == status, err
+    verdicts = json.loads(out)["gates"]  # the result is there, passed or not
+    assert all(v["passed"] for v in verdicts) == (status == 0)
+    if status:
+        assert "SC600" in err and "bad.onnx: fails" in err and "good.onnx: fails" not in err
+        assert QualityError.exit_code == 6
+
+
+def test_a_gate_at_its_limit(files, data):
+    found = evaluate([open_listener(files["bad"]), open_listener(files["bad"])], read_data(data / "list.jsonl")[0])
+    verdict = lambda text: [v.passed for v in parse_gate(text).check(found)]
+    assert verdict("wer<=1x") == [True] and verdict("wer<1x") == [False]
+    assert verdict(f"wer<={6 / 9!r}") == [True, True] and verdict("left-out<=0") == [True, True]
+
+
+# -- sets of recordings ----------------------------------------------------------------------------------------------
+def test_texts_beside_recordings(files, data, tmp_path):
+    (data / "list.jsonl").unlink()
+    for name, text in TEXTS.items():
+        (data / f"{name}.txt").write_text(text + "\n", encoding="utf-8-sig")
+    (data / "README.txt").write_text("about these")
+    soundfile.write(data / "untold.wav", speak("one"), RATE)
+    (data / "unheard.txt").write_text("one")
+    status, out, _ = run("eval", files["good"], "--data", data, "--json", cwd=tmp_path)
+    found = json.loads(out)
+    assert status == 0 and found["counted"] == 4 and found["files"][0]["wer"]["errors"] == 0
+    assert {e["audio"]: e["reason"] for e in found["left_out"]} == {"untold.wav": "no text", "unheard.txt": "missing"}
+
+
+def test_recordings_elsewhere(files, data, tmp_path):
+    (tmp_path / "lists").mkdir()
+    moved = (data / "list.jsonl").rename(tmp_path / "lists" / "list.jsonl")
+    assert run("eval", files["good"], "--data", moved, "-q", cwd=tmp_path)[0] == 2
+    status, out, _ = run("eval", files["good"], "--data", moved, "--audio-root", data, "--json", cwd=tmp_path)
+    assert status == 0 and json.loads(out)["counted"] == 4
+    assert run("eval", files["good"], "--data", moved, "--audio-root", "nowhere", cwd=tmp_path)[0] == 2
+
+
+BROKEN = {
+    "gone.wav": ("one", "missing", None),
+    "empty.wav": ("one", "empty", b""),
+    "prose.wav": ("one", "not audio", b"no audio\n" * 50),
+    "cut.wav": ("one two three", "cut off", "cut"),
+    "nan.wav": ("one", "NaN in it", np.full(800, np.nan, np.float32)),
+    "long.wav": ("one two three four", "too long", speak("one two three four")),
+    "wordless.wav": ("...", None, speak("one two")),
+    "blank.wav": ("", None, speak("")),
+    "silent.wav": ("one", None, np.zeros(1000)),
+}
+
+
+@pytest.fixture
+def broken(data):
+    """The good recordings and the broken ones, which must not change what is counted of the others."""
+    lines = [json.loads(line) for line in (data / "list.jsonl").read_text().splitlines() if line]
+    for name, (text, _, content) in BROKEN.items():
+        lines.append({"audio": name, "text": text})
+        if isinstance(content, np.ndarray):
+            soundfile.write(data / name, content, RATE, subtype="FLOAT")
+        elif isinstance(content, bytes):
+            (data / name).write_bytes(content)
+        elif content == "cut":
+            soundfile.write(data / name, speak(text), RATE)
+            (data / name).write_bytes((data / name).read_bytes()[:-900])
+    (data / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return data / "list.jsonl"
+
+
+def test_bad_recordings_are_counted_and_left_out(files, broken, tmp_path):
+    status, out, _ = run("eval", files["good"], files["short"], "--data", broken, "--json", cwd=tmp_path)
+    found = json.loads(out)
+    assert status == 0
+    assert {e["audio"]: e["reason"] for e in found["left_out"]} == {
+        name: reason for name, (_, reason, _) in BROKEN.items() if reason
+    } | {"a.wav": "too long", "b.wav": "too long"}
+    assert found["without_text"] == ["wordless.wav", "blank.wav"]
+    assert [f["extra_words"] for f in found["files"]] == [2, 2]
+    # c and d, and the silent one, whose word is missing: for both files, though one could hear more
+    assert [f["wer"]["length"] for f in found["files"]] == [4, 4]
+    assert [f["wer"]["deletions"] for f in found["files"]] == [1, 1]
+    assert found["recordings"] == len(TEXTS) + len(BROKEN) and found["counted"] == 3
+    assert found["notes"]["silent"] == 2
+    status, out, _ = run("eval", files["good"], files["short"], "--data", broken, cwd=tmp_path)
+    assert status == 0
+    for words in (
+        "10 recordings not counted",
+        "missing",
+        "cut off",
+        "promises",
+        "SC056",
+        "silent",
+        "words heard there",
+    ):
+        assert words in out, words
+    assert run("eval", files["good"], "--data", broken, "--gate", "left-out<=0", "-q", cwd=tmp_path)[0] == 6
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [("", "SC033"), ("{}\n", "SC037"), ('{"audio": "a.wav"}\n', "SC037"),
+     ('{"audio": "a.wav", "text": null}\n', "SC037"),
+     ('{"audio": "a.wav", "text": 3}\n', "SC037"), ("not json\n", "SC037"), ("[1]\n", "SC037"),
+     (b"\xff\xfe\x00", "SC037"), ('{"audio": "gone.wav", "text": "one"}\n', "SC057"),
+     ('{"audio": "a.wav", "text": "--"}\n', "SC057")],
+)  # fmt: skip
+def test_lists_that_cannot_be_used(content, code, files, data, tmp_path):
+    (data / "bad.jsonl").write_bytes(content if isinstance(content, bytes) else content.encode())
+    status, out, err = run("eval", files["good"], "--data", data / "bad.jsonl", "--json", cwd=tmp_path)
+    assert (status, out) == (2, "") and code in err, err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(("voice",), "SC087"), (("good", "--normalise-text", "loud"), "SC017"), (("good", "--gate", "wer<=2x"), "SC086"),
+     (("good", "--gate", "speed<=2"), "SC086"), (("good", "--data", "nowhere"), "SC010"), (("none",), "SC010"),
+     (("good", "--decode", "beam"), "SC015"), (("good", "--decode", "threshold=1"), "SC053")],
+)  # fmt: skip
+def test_what_cannot_be_evaluated(arguments, code, files, data, tmp_path):
+    file, *more = arguments
+    status, out, err = run("eval", files.get(file, "none.onnx"), "--data", data / "list.jsonl", *more, cwd=tmp_path)
+    assert (status, out) == (2, "") and code in err, err
+
+
+def test_one_recording_has_no_interval(files, data, tmp_path):
+    (data / "list.jsonl").write_text('{"audio": "a.wav", "text": "one two two"}\n')
+    status, out, _ = run("eval", files["good"], files["bad"], "--data", data / "list.jsonl", "--json", cwd=tmp_path)
+    found = json.loads(out)["files"]
+    assert status == 0 and found[0]["wer"]["interval"] is None and found[1]["against_first"] is None
+    assert found[0]["wer"]["rate"] == pytest.approx(1 / 3)
+    assert run("eval", files["good"], files["bad"], "--data", data / "list.jsonl", cwd=tmp_path)[0] == 0
+
+
+def test_a_file_that_gives_nan_is_not_counted(files, data):
+    listener = open_listener(files["good"])
+    hear = listener.hear
+
+    def half(samples):
+        heard = hear(samples)
+        if len(samples) > 2000:
+            heard.outputs["scores"][0, -1, 0] = math.nan
+        return heard
+
+    listener.hear = half
+    found = evaluate([listener], read_data(data / "list.jsonl")[0])
+    assert [(e.name, e.kind) for e in found.left_out] == [("a.wav", "NaN"), ("b.wav", "NaN")]
+
+
+def test_short_names():
+    assert named([Path("x/a.onnx"), Path("x/b.onnx")]) == ["a.onnx", "b.onnx"]
+    assert named([Path("x/a.onnx"), Path("y/a.onnx")]) == ["x/a.onnx", "y/a.onnx"]
+
+
+# -- the model that ships --------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits")
+    more = {"stream": "640ms", "attention": "chunk:640ms,left=2560ms", "conv": "chunk"}
+    return [
+        speechc.compile(str(DIGITS / "model.pt"), output=folder / "whole.onnx").path,
+        speechc.compile(str(DIGITS / "model.pt"), output=folder / "step.onnx", **more).path,
+    ]
+
+
+@pytest.mark.slow
+def test_the_digits_that_ship(digits, tmp_path):
+    status, out, err = run("eval", *digits, "--data", DIGITS / "audio", "--json", "--gate", "wer<=5%", cwd=tmp_path)
+    assert status == 0, err
+    found = json.loads(out)
+    assert found["counted"] == 6 and [f["wer"]["length"] for f in found["files"]] == [27, 27]
+    assert found["files"][0]["wer"]["errors"] == 0
+
+
+@pytest.mark.slow
+def test_spoken_digits(digits, tmp_path):
+    """The test takes, joined to strings of five by speaker, where `SPEECHC_DIGITS` names their folder."""
+    folder = os.environ.get("SPEECHC_DIGITS")
+    if not folder:
+        pytest.skip("SPEECHC_DIGITS is not set")
+    random, lines = np.random.default_rng(0), []
+    for k in range(40):
+        speaker = ("george", "jackson", "nicolas", "yweweler")[k % 4]
+        said = random.integers(0, 10, 5)
+        read = lambda d, s=speaker: soundfile.read(
+            Path(folder) / f"{d}_{s}_{random.integers(0, 5)}.wav", dtype="float32"
+        )[0]
+        quiet = np.zeros(1600, np.float32)
+        parts = [p for d in said for p in (read(d), quiet)]
+        soundfile.write(tmp_path / f"{k}.wav", np.concatenate([quiet, *parts]), 8000)
+        lines.append(json.dumps({"audio": f"{k}.wav", "text": " ".join(map(str, said))}))
+    (tmp_path / "list.jsonl").write_text("\n".join(lines))
+    gates = ("--gate", "wer<=5%")  # 0.3 % whole and 0.7 % in chunks is what the model reaches on 300 of them
+    status, out, err = run("eval", *digits, "--data", tmp_path / "list.jsonl", "--json", *gates, cwd=tmp_path)
+    assert status == 0, err
+    found = json.loads(out)
+    assert found["counted"] == 40 and all(f["wer"]["length"] == 200 for f in found["files"])
+    for file in found["files"]:
+        low, high = file["wer"]["interval"]
+        assert low <= file["wer"]["rate"] <= high
