@@ -57,7 +57,8 @@ def build(assembly: Assembly, settings: Settings, progress: Callable[[str], None
     start, parts = time.perf_counter(), assembly.parts
     if settings.target == ALL:
         raise UsageError("SC058", "a model of several parts is compiled for one target at a time")
-    if replace(settings.streaming, batch=None) != OWN_STREAMING or settings.ctc is not None:
+    listening = any(part.listens for part in parts.parts.values())
+    if settings.ctc is not None or not (listening or replace(settings.streaming, batch=None) == OWN_STREAMING):
         raise UsageError(
             "SC058",
             f"{parts.name} is a model of several parts, which stream as its kind ({parts.kind}) wants it",
@@ -88,6 +89,8 @@ def _for_part(assembly: Assembly, name: str, settings: Settings, folder: Path) -
     streaming = Streaming()
     if part.stream is not None:
         streaming = Streaming(f"{part.stream} frames", batch=settings.streaming.batch)
+    elif part.listens:
+        streaming = replace(settings.streaming, batch=None)
     first = name == next(iter(assembly.parts.parts))
     return replace(
         settings,

@@ -12,9 +12,10 @@ class Part:
     """One graph of a model: the module that computes it, and its ports.
 
     `inputs`: samples (by name) or texts such as `"tokens=i64[1,T]"`; `time_axis` by name of input. `outputs`: names for
-    the module's results, in order. `stream`: the frames of a step, for a part that takes tokens one by one. An input
-    that another part gives out under the same name is constant for a whole utterance: what depends on it alone is
-    computed once, behind the part that gives it.
+    the module's results, in order. `stream`: the frames of a step, for a part that takes tokens one by one. `listens`:
+    a part that takes audio, in chunks where the user's streaming flags say so. An input that another part gives out
+    under the same name is constant for a whole utterance: what depends on it alone is computed once, behind the part
+    that gives it.
     """
 
     module: Any
@@ -22,6 +23,7 @@ class Part:
     outputs: tuple[str, ...]
     time_axis: Mapping[str, int] | None = None
     stream: int | None = None
+    listens: bool = False
 
 
 @dataclass

@@ -3,7 +3,7 @@
 `open_listener(path)` opens a file with its manifest, or a folder with several (`bundle.json`).
 """
 
-from . import attention, ctc, outputs, scores  # noqa: F401 (each registers its kind)
+from . import attention, ctc, outputs, scores, transducer  # noqa: F401 (each registers its kind)
 from .listener import Heard, Listener, Segment, Stream, joined, listens
 from .opening import open_listener
 from .source import BUNDLE, Source
