@@ -55,9 +55,23 @@ def framed(g: Builder, x: Value, framing: Framing) -> Value:
     if framing.behind < 0:
         x = g.slice(x, axis=1, start=0, stop=x.type.sizes[1] + framing.behind)
     pads = (framing.front, max(framing.behind, 0))
-    if pads != (0, 0):
+    if framing.mode == "symmetric":
+        x = _mirrored(g, x, pads)
+    elif pads != (0, 0):
         x = g.pad(x, pads=((0, 0), pads), mode=framing.mode)
     return g.frame(x, size=framing.size, hop=framing.hop)
+
+
+def _mirrored(g: Builder, x: Value, pads: tuple[int, int]) -> Value:
+    """[N, samples] with mirrors at both ends in which the outermost sample comes again.
+
+    The mirrors of a graph leave out the sample that they stand on. Where every sample stands three times, that is only
+    one of three: mirrored, the middle ones of all are what is wanted.
+    """
+    n = x.type.sizes[1] + sum(pads)
+    thrice = g.resize(x, axis=1, scale=3)
+    thrice = g.pad(thrice, pads=((0, 0), tuple(3 * p for p in pads)), mode="reflect")
+    return g.slice(thrice, axis=1, start=1, stop=3 * n, step=3)
 
 
 def weight(g: Builder, name: str, array: np.ndarray) -> Value:

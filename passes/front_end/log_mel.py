@@ -114,6 +114,12 @@ class LogMel(FrontEnd):
     def width(self) -> int:
         return self.cepstra or self.bins
 
+    def lines(self) -> np.ndarray:
+        """The frequencies of the DFT; torchaudio puts the last one at half the sample rate, for odd n_fft too."""
+        if self.like == "torchaudio":
+            return np.linspace(0, self.sample_rate // 2, self.n_fft // 2 + 1)
+        return np.fft.rfftfreq(self.n_fft, 1 / self.sample_rate)
+
     def framing(self) -> Framing:
         """Only as long as the window: what stands around it in n_fft is zeros."""
         off = (self.n_fft - self.win_length) // 2
@@ -129,8 +135,7 @@ class LogMel(FrontEnd):
         if self.preemphasis:
             x = emphasised(g, x, self.preemphasis)
         spectrum = fourier(self.win_length, self.n_fft) * window(self.window, self.win_length, self.periodic)
-        lines = self.n_fft // 2 + 1
-        bank = triangles_in_hz(self.bins, lines, self.sample_rate, self.f_min, self.f_max, self.scale, self.norm)
+        bank = triangles_in_hz(self.bins, self.lines(), self.f_min, self.f_max, self.scale, self.norm)
         y = banded(g, framed(g, x, self.framing()), spectrum, bank, self.power)
         if self.log != "none":
             factor = LOGS[self.log] * (2 if self.log == "db" and self.power == 1 else 1)

@@ -46,16 +46,12 @@ SCALES: dict[str, tuple[Callable[[Hz], Hz], Callable[[Hz], Hz]]] = {
 }
 
 
-def triangles_in_hz(
-    bins: int, lines: int, sample_rate: int, low: float, high: float, scale: str, norm: str
-) -> np.ndarray:
+def triangles_in_hz(bins: int, at: np.ndarray, low: float, high: float, scale: str, norm: str) -> np.ndarray:
     """Triangles that are straight over frequency, [bins, lines]: librosa's, torchaudio's and Whisper's.
 
-    `lines` are the frequencies from 0 to half the sample rate; `norm` "slaney" gives every triangle the area of 1,
-    "none" the height of 1.
+    `at` are the frequencies of the lines; `norm` "slaney" gives every triangle the area of 1, "none" the height of 1.
     """
     there, back = SCALES[scale]
-    at = np.linspace(0, sample_rate / 2, lines)
     edges = back(np.linspace(there(low), there(high), bins + 2))
     steps = np.diff(edges)
     slopes = edges[:, None] - at[None]
