@@ -166,9 +166,12 @@ KINDS = {
 }
 
 
+OF_THE_FILE = ("SC034", "SC050", "SC110")  # errors that every recording would have
+
+
 def left_out(name: str, error: SpeechcError) -> LeftOut:
     """What an error says of a recording. Raises it where it is not about the recording."""
-    if isinstance(error, MissingError):
+    if isinstance(error, MissingError) or error.code in OF_THE_FILE:
         raise error
     return LeftOut(name, KINDS.get(error.code, error.code), error.message, error.code)
 
