@@ -124,9 +124,9 @@ def test_a_beam_keeps_as_many_and_a_wider_one_finds_no_worse():
 
 
 def test_a_prefix_that_returns_is_the_same_prefix():
-    # In a narrow beam "a" leaves while "ab" stays, and comes back: it must not become a second one.
-    for seed in range(200):
-        found = search(random(12, 3, seed, 3.0), beam=3)
+    # In a narrow beam "a" leaves while "ab" stays, and comes back: it must not become a second one. It does so here.
+    for seed in (52, 91, 114):
+        found = search(random(20, 3, seed, 1.0), beam=5)
         assert len({h.tokens for h in found}) == len(found)
 
 
