@@ -76,6 +76,7 @@ Cache = Annotated[str, _streaming("--cache", "speed|memory", "What attention kee
 FrameShift = Annotated[
     str | None, _streaming("--frame-shift", "10ms", "Of the model's features, where it does not take raw audio.")
 ]
+Page = Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Write a page about what was made.")]
 Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help="Stop after N rewrites.")]
 Bisect = Annotated[bool, typer.Option("--bisect", help="Find the pass, and in it the rewrite, that breaks equality.")]
 
@@ -127,6 +128,7 @@ def compile_(
     verify_each: Verify = "types",
     limit: Limit = None,
     bisect: Bisect = False,
+    report: Page = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -139,8 +141,10 @@ def compile_(
     from .streaming import Streaming
     from .target_flags import ALL
 
-    if bisect and (as_json or target == ALL):
-        raise UsageError("SC017", "--bisect looks into one target, and makes nothing that --json could print")
+    if report is not None:
+        from .page.compiled import CompiledPage
+    if bisect and (as_json or target == ALL or report):
+        raise UsageError("SC017", "--bisect looks into one target, and makes nothing for --json or --report")
     settings = driver.Settings(
         target=target,
         precision=_precision(int8, fp16, fp32),
@@ -168,15 +172,21 @@ def compile_(
             raise UsageError("SC046", f"{model} describes its own inputs: leave --input and --time-axis out")
         subject = read_model(model, inputs, axes(time_axis), weights, trust_pickle)
         several = isinstance(subject, Assembly)
+        page = None if report is None else CompiledPage(report, subject, model, settings)
         if several:
             folder = build_folder(subject, settings, progress)
+            parts = list(folder.reports.items())
         elif bisect:
             found = driver.find_culprit(subject, settings)
         elif target == ALL:
             each = for_targets(settings)
             made = driver.build_all(subject, each, progress)
+            parts = [("", r) for r in made if isinstance(r, driver.Report)]
         else:
-            report = driver.build(subject, settings, progress)
+            one = driver.build(subject, settings, progress)
+            parts = [("", one)]
+        if page is not None:
+            page.write(parts, progress)
     if several:
         show.folder(folder, as_json, quiet)
     elif bisect:
@@ -184,9 +194,9 @@ def compile_(
     elif target == ALL:
         show.all_reports(each, made, as_json, quiet)
     elif as_json:
-        print(json.dumps(report.as_dict()))
+        print(json.dumps(one.as_dict()))
     elif not quiet:
-        show.report(report)
+        show.report(one)
 
 
 add_all(app)

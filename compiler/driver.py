@@ -26,6 +26,7 @@ from .dump import DumpDir, PrintAfter
 from .durations import in_time, tick_rate
 from .executor import Executor
 from .front_end import heard, prepared
+from .inventory import beside, inventory
 from .localise import first_divergence
 from .manager import Manager, Step
 from .place import Workshop, deliver, output_path, size_of
@@ -144,6 +145,7 @@ class Together:
             notes: list[str] = []
             self.branches.append(Branch(s, t, final, planned(subject, s, bool(self.samples), notes.append), notes))
         module.meta["sample_sizes"] = bind_sizes(self.graph, stored_feeds(self.graph, subject.sample))
+        self.inventory = inventory(module)
         self.batch, self.traced = fixed_batch(self.graph), limits(module)
         self.hz = tick_rate(module, first.sample_rate, first.streaming.frame_shift)
         if self.hz is not None:
@@ -226,7 +228,7 @@ class Together:
         seconds = self.seconds + time.perf_counter() - start
         return Report(
             final, files, target.name, precision, size_of(files), proof, steps, remarks, seconds, loss, streamed,
-            heard, ran[0].runner,
+            heard, ran[0].runner, beside(self.inventory, inventory(module)),
         )  # fmt: skip
 
 

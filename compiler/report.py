@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Report:
     streamed: Streamed | None = None
     words: WordErrors | None = None  # where recordings with texts were given
     checked_by: str = ""  # what ran the file
+    modules: list[dict[str, Any]] = field(default_factory=list)  # ops and bytes of weights, captured and compiled
 
     @property
     def size_text(self) -> str:
@@ -54,6 +55,8 @@ class Report:
             "file_against_graph": self.proof.between.as_dict(),
             "checked_by": self.checked_by,
             "checked_at": self.proof.lengths,
+            "ops_captured": sum(m["ops_before"] for m in self.modules),
+            "modules": self.modules,
             "passes": [s.as_dict() for s in self.steps],
             "remarks": self.remarks,
             "seconds": round(self.seconds, 3),

@@ -1,4 +1,4 @@
-"""One self-contained page about a file: sizes, error rates, latency, what is left behind each layer, passes, warnings."""
+"""One self-contained page about a file: sizes, error rates, latency, SNR along the graph, passes, remarks."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from .fit_section import fit_sections
 from .verify_section import verify_sections
 from .view import Section
 
-# What each command's data become, in the order of the page.
+# What each command's data become.
 MADE: dict[str, Callable[[Mapping[str, Any]], Iterator[Section]]] = {
     "compile": compile_sections,
     "verify": verify_sections,
@@ -20,6 +20,10 @@ MADE: dict[str, Callable[[Mapping[str, Any]], Iterator[Section]]] = {
     "bench": bench_sections,
     "fit": fit_sections,
 }
+
+
+# What was found comes before how it was made; of equal parts, the first result's comes first.
+ORDER = ("file", "verify", "errors", "words", "bench", "fit", "streaming", "along", "sizes", "passes", "remarks")
 
 
 def sections(found: Mapping[str, Any]) -> list[Section]:
@@ -31,6 +35,7 @@ def sections(found: Mapping[str, Any]) -> list[Section]:
             for section in make(data):
                 section.title += f": {which}" if which else ""
                 made.append(section)
+    made.sort(key=lambda s: ORDER.index(s.id) if s.id in ORDER else len(ORDER))
     taken: dict[str, int] = {}
     for section in made:
         taken[section.id] = taken.get(section.id, 0) + 1

@@ -49,11 +49,10 @@ def _along(rows: list[Mapping[str, Any]]) -> Section:
         cells.append([text(r["module"] or "(model)"), text(r["class"]), text(r["source"]), number(r["ops"]), total,
                       number(r["own"]["error"], "{:.1e}"), parts])  # fmt: skip
     headings = ["module", "class", "source", "ops", "SNR", "own error", ""]
-    known = [
-        (r["module"] or "(model)", r["total"]["snr"]) for r in rows if r["total"] and r["total"]["snr"] is not None
-    ]
+    measured = [r for r in rows if r["total"] and r["total"]["snr"] is not None]
+    known = [(r["module"] or "(model)", r["total"]["snr"]) for r in measured]
     if len(known) > 1:
-        wrong = [i for i, (name, _) in enumerate(known) if any(r["parts"] and r["module"] == name for r in rows)]
+        wrong = [i for i, r in enumerate(measured) if r["parts"]]
         made.plots.append(Plot("SNR behind each module in order, in dB", profile(known, "dB", wrong)))
     made.tables.append(Table("Modules in order", headings, cells))
     return made

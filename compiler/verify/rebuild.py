@@ -43,25 +43,23 @@ class Rebuilt:
 def rebuild(
     subject: Subject,
     manifest: Manifest,
-    calibration: Any,
+    settings: Settings,
     stand_in: list[Feeds],
-    folder: Path,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Rebuilt:
-    """Compile `subject` as `manifest` says its file was made; nothing is written.
+    """Compile `subject` with the settings that `asked_for` found in `manifest`; nothing is written.
 
-    Where the file was calibrated and `calibration` is None, `stand_in` is used: the graph has the same ops then, with
-    other scales. Raises as a compilation does.
+    Where the file was calibrated and the settings hold no samples, `stand_in` is used: the graph has the same ops then,
+    with other scales. Raises as a compilation does.
     """
-    made = manifest.made or {"target": manifest.target, "precision": manifest.precision}
-    notes = []
-    if not manifest.made:
+    made, notes, calibration = manifest.made, [], settings.calibration
+    if not made:
         notes.append("the manifest does not say how the file was made: taken as compiled without options")
     elif made["speechc"] != __version__:
         notes.append(f"the file was made by speechc {made['speechc']}, this is {__version__}")
     wanted = made.get("calibration")
     given = None if wanted is None else stand_in if calibration is None else calibration
-    settings = settings_of(made, given, folder)
+    settings = replace(settings, calibration=given)
     plain = clone(subject.module)
     module, stages, together = _graphs(subject, settings, progress)
     if wanted is not None and calibration is None:
@@ -78,6 +76,13 @@ def rebuild(
         simple = replace(settings, precision="float32", integer_ports=False)
         plain = _graphs(replace(subject, module=plain), simple, lambda what: None)[0]
     return Rebuilt(subject, settings, module, plain, stages, together, not notes, calibrated, notes)
+
+
+def asked_for(manifest: Manifest, calibration: Any, folder: Path) -> Settings:
+    """The settings that a file was compiled with, as far as its manifest says them."""
+    return settings_of(
+        manifest.made or {"target": manifest.target, "precision": manifest.precision}, calibration, folder
+    )
 
 
 def _graphs(subject: Subject, settings: Settings, progress) -> tuple[Module, Stages, Together]:

@@ -10,10 +10,11 @@ import numpy as np
 
 from ...ir.errors import UsageError
 from ...ir.expr import symbols
-from ...ir.graph import Graph
+from ...ir.graph import Graph, Module
 from ...ir.interpreter import bind_sizes
 from ...lowering.manifest import Manifest
 from ..audio import SUFFIXES, read_audio
+from ..front_end import heard
 from ..samples import Feeds, as_feeds, draw, resized, stored_feeds
 from ..subject import Subject
 
@@ -48,7 +49,7 @@ def trials(
         paths = _paths(source)
         count = min(most, len(paths))
         chosen = [paths[round(i * (len(paths) - 1) / max(1, count - 1))] for i in range(count)]
-        given = [(p.name, _read(p, graph, rate)) for p in dict.fromkeys(chosen)]
+        given = [(p.name, _read(p, subject.module, graph, rate)) for p in dict.fromkeys(chosen)]
         said = f"{len(given)} of {len(paths)} recordings in {source}" if len(paths) > 1 else str(source)
     made: list[Trial] = []
     for i, (name, feeds) in enumerate(given):
@@ -71,7 +72,7 @@ def _paths(source: Path) -> list[Path]:
     return found
 
 
-def _read(path: Path, graph: Graph, rate: int | None) -> Feeds:
+def _read(path: Path, module: Module, graph: Graph, rate: int | None) -> Feeds:
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
             return as_feeds(graph, dict(arrays))
@@ -82,6 +83,8 @@ def _read(path: Path, graph: Graph, rate: int | None) -> Feeds:
     varying = [i for i, s in enumerate(sizes) if not isinstance(s, int) and "batch" not in symbols(s)]
     axis = varying[-1] if varying else len(sizes) - 1
     wide = [s for i, s in enumerate(sizes) if i != axis and isinstance(s, int) and s != 1]
+    if (features := module.meta.get("features")) is not None and not features["inside"]:
+        return as_feeds(graph, [next(iter(heard(module, [read_audio(path, rate)[None]])))])
     if port is None or wide or not sizes:
         taken = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
         raise UsageError("SC034", f"the model takes {taken}, not audio", hints=[".npy or .npz features"])

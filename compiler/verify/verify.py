@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ from ..batch import by_rows, fixed_batch
 from ..check import FLOAT32, MIN_SNR, worst
 from ..ctc import compared
 from ..driver import manifest_of
+from ..front_end import prepared
 from ..numerics import Difference, difference
 from ..samples import Feeds, real_outputs, stored_feeds
 from ..subject import Subject
 from .along import along
 from .calls import Recorder, heard
 from .outputs import compare
-from .rebuild import Rebuilt, rebuild
+from .rebuild import Rebuilt, asked_for, rebuild
 from .stored import changed
 from .trials import MOST, Trial, trials
 from .verdict import Trial as Tried
@@ -62,17 +63,20 @@ def verify(
     near enough is no exception here: `Verdict.error` holds it.
     """
     start = time.perf_counter()
-    manifest, target = manifest_of(path), None
+    manifest = manifest_of(path)
     target = find_target(manifest.target)
-    captured = clone(subject.module)
-    graph = next(iter(captured.graphs.values()))
-    _same_ports(graph, manifest, model, path)
-    rate = asked.sample_rate or manifest.sample_rate or subject.module.meta.get("sample_rate")
-    found, said = trials(subject, graph, manifest, asked.audio, rate, asked.most)
+    _same_ports(next(iter(subject.module.graphs.values())), manifest, model, path)
     with tempfile.TemporaryDirectory(prefix="speechc-") as name:
         folder = Path(name)
+        settings = asked_for(manifest, asked.calibration, folder)
+        subject = prepared(subject, settings)
+        settings = replace(settings, front_end=None, features=None)  # they are in place
+        captured = clone(subject.module)
+        graph = next(iter(captured.graphs.values()))
+        rate = asked.sample_rate or manifest.sample_rate or subject.module.meta.get("sample_rate")
+        found, said = trials(subject, graph, manifest, asked.audio, rate, asked.most)
         progress(f"compiling {model} again, as {path.name} was")
-        built = rebuild(subject, manifest, asked.calibration, [t.feeds for t in found], folder, progress)
+        built = rebuild(subject, manifest, settings, [t.feeds for t in found], progress)
         session = Recorder(target.load(path, asked.threads))
         reference, original = _references(built, graph)
         verdict = Verdict(

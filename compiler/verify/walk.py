@@ -40,8 +40,11 @@ BOTTOM = -1e4  # what stands for -inf in a mask is any large number
 
 @dataclass
 class Seen:
-    """One op of the graph (or several that the file computes as one): `own` is the file's result against the op's meaning on the file's operands, `far` how many
-    times what rounding explains that is, `total` against the float32 graph (None: not there)."""
+    """One op of the graph, or several that the file computes as one.
+
+    `own` is the file's result against the op's meaning on the file's operands, `far` how many times what rounding
+    explains that is, `total` the file's result against the float32 graph's (None: not there).
+    """
 
     op: str
     loc: Loc
