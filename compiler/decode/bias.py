@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...ir.errors import UsageError
+from .prefix import Remembered
 from .vocabulary import SPACE, Vocabulary
 
 BOOST = 1.0  # natural logarithm a letter
@@ -41,7 +42,8 @@ class Bias:
         self.fail = self._failures()
         # Bits of `covered` at which a node's text has spaces: they never count.
         self.spaces = self._space_bits()
-        self._moves: dict[tuple[Match, int], tuple[float, Match]] = {}
+        self._gains: Remembered[Match, np.ndarray] = Remembered(len(vocabulary.spelled))
+        self._moves: Remembered[tuple[Match, int], tuple[float, Match]] = Remembered()
         self._begin = self._over(Match(0, 0), SPACE)
 
     def _add(self, phrase: str) -> None:
@@ -92,7 +94,8 @@ class Bias:
 
     def gains(self, state: Match, tokens: np.ndarray) -> np.ndarray:
         """What each token adds, or takes back."""
-        return np.array([self._moved(state, t)[0] for t in tokens.tolist()], np.float64)
+        spelled = self.vocabulary.spelled
+        return self._gains.of(state, lambda: np.array([self._over(state, text)[0] for text in spelled]))[tokens]
 
     def after(self, state: Match, token: int) -> Match:
         """The state behind a token."""
@@ -104,10 +107,7 @@ class Bias:
         return gained - self.boost * self._ahead(state)
 
     def _moved(self, state: Match, token: int) -> tuple[float, Match]:
-        key = (state, token)
-        if key not in self._moves:
-            self._moves[key] = self._over(state, self.vocabulary.spelled[token])
-        return self._moves[key]
+        return self._moves.of((state, token), lambda: self._over(state, self.vocabulary.spelled[token]))
 
     def _over(self, state: Match, text: str) -> tuple[float, Match]:
         gained = 0.0

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .arpa import NGrams
+from .prefix import Remembered
 from .vocabulary import SPACE, Vocabulary
 
 
@@ -27,9 +28,14 @@ class WordFusion:
 
     def __init__(self, model: NGrams | None, vocabulary: Vocabulary, weight: float = 0.5, bonus: float = 0.0):
         self.model, self.vocabulary, self.weight, self.bonus = model, vocabulary, weight, bonus
-        self._known: dict[tuple[Hashable, str], tuple[float, Hashable]] = {}
-        self._moves: dict[tuple[Spelling, int], tuple[float, Spelling]] = {}
-        self._cased: dict[str, str] = {}
+        spaces = [text.count(SPACE) for text in vocabulary.spelled]
+        first = [text.startswith(SPACE) for text in vocabulary.spelled]
+        # Most tokens complete nothing, or the word before them alone: then all have the same gain.
+        self._inside = np.array([n == 0 for n in spaces])
+        self._opening = np.array([n == 1 and f for n, f in zip(spaces, first)])
+        self._known: Remembered[tuple[Hashable, str], tuple[float, Hashable]] = Remembered()
+        self._moves: Remembered[tuple[Spelling, int], tuple[float, Spelling]] = Remembered()
+        self._cased: Remembered[str, str] = Remembered()
 
     def start(self) -> Spelling:
         """No word yet."""
@@ -37,7 +43,10 @@ class WordFusion:
 
     def gains(self, state: Spelling, tokens: np.ndarray) -> np.ndarray:
         """What the words that each token completes add."""
-        return np.array([self._moved(state, t)[0] for t in tokens.tolist()], np.float64)
+        gained = np.where(self._opening[tokens], self._moves_over(state, SPACE)[0], 0.0)
+        for i in np.flatnonzero(~(self._inside | self._opening)[tokens]):
+            gained[i] = self._moved(state, int(tokens[i]))[0]
+        return gained
 
     def after(self, state: Spelling, token: int) -> Spelling:
         """The state behind a token."""
@@ -49,10 +58,7 @@ class WordFusion:
         return gained if self.model is None else gained + self.weight * self.model.end(state.state)
 
     def _moved(self, state: Spelling, token: int) -> tuple[float, Spelling]:
-        key = (state, token)
-        if key not in self._moves:
-            self._moves[key] = self._moves_over(state, self.vocabulary.spelled[token])
-        return self._moves[key]
+        return self._moves.of((state, token), lambda: self._moves_over(state, self.vocabulary.spelled[token]))
 
     def _moves_over(self, state: Spelling, text: str) -> tuple[float, Spelling]:
         gained, (model, word) = 0.0, state
@@ -66,18 +72,13 @@ class WordFusion:
     def _completed(self, state: Hashable, word: str) -> tuple[float, Hashable]:
         if self.model is None:
             return self.bonus, None
-        key = (state, word)
-        if key not in self._known:
-            likely, after = self.model.next(state, self._case(word))
-            self._known[key] = (self.weight * likely + self.bonus, after)
-        return self._known[key]
+        return self._known.of((state, word), lambda: self._scored(state, word))
 
-    def _case(self, word: str) -> str:
-        """A word as the model writes it: as it is, in lower or in upper case."""
-        if word not in self._cased:
-            forms = (word, word.lower(), word.upper())
-            self._cased[word] = next((form for form in forms if form in self.model), word)
-        return self._cased[word]
+    def _scored(self, state: Hashable, word: str) -> tuple[float, Hashable]:
+        forms = (word, word.lower(), word.upper())  # as the model writes it
+        form = self._cased.of(word, lambda: next((form for form in forms if form in self.model), word))
+        likely, after = self.model.next(state, form)
+        return self.weight * likely + self.bonus, after
 
 
 class TokenFusion:
@@ -89,7 +90,8 @@ class TokenFusion:
         self.model, self.weight, self.bonus = model, weight, bonus
         space = next((s for s in self.SPACES if s in model), self.SPACES[0])
         self.names = [space if t == SPACE else t for t in vocabulary.tokens]
-        self._known: dict[tuple[Hashable, int], tuple[float, Hashable]] = {}
+        self._gains: Remembered[Hashable, np.ndarray] = Remembered(len(self.names))
+        self._known: Remembered[tuple[Hashable, int], tuple[float, Hashable]] = Remembered()
 
     def start(self) -> Hashable:
         """No token yet."""
@@ -97,7 +99,8 @@ class TokenFusion:
 
     def gains(self, state: Hashable, tokens: np.ndarray) -> np.ndarray:
         """What the model gives each token."""
-        return np.array([self._moved(state, t)[0] for t in tokens.tolist()], np.float64)
+        every = range(len(self.names))
+        return self._gains.of(state, lambda: np.array([self._scored(state, t)[0] for t in every]))[tokens]
 
     def after(self, state: Hashable, token: int) -> Hashable:
         """The state behind a token."""
@@ -108,8 +111,8 @@ class TokenFusion:
         return self.weight * self.model.end(state)
 
     def _moved(self, state: Hashable, token: int) -> tuple[float, Hashable]:
-        key = (state, token)
-        if key not in self._known:
-            likely, after = self.model.next(state, self.names[token])
-            self._known[key] = (self.weight * likely + self.bonus, after)
-        return self._known[key]
+        return self._known.of((state, token), lambda: self._scored(state, token))
+
+    def _scored(self, state: Hashable, token: int) -> tuple[float, Hashable]:
+        likely, after = self.model.next(state, self.names[token])
+        return self.weight * likely + self.bonus, after

@@ -16,7 +16,7 @@ from .vocabulary import Vocabulary
 
 BEAM = 8  # hypotheses, where a language model or a bias is given and no number
 UNITS = ("word", "token")
-NUMBERS = {"beam": int, "best": int, "lm_weight": float, "word_bonus": float}
+NUMBERS = {"beam": int, "best": int, "lm_weight": float, "word_bonus": float, "floor": float}
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Decoding:
     `lm`: an n-gram model (ARPA, or kenlm's), whose log-probabilities count `lm_weight` times; `lm_unit`: "word", or
     "token" for a model over the tokens themselves. `word_bonus` is added for every word (token). `bias`: files of
     phrases, one a line, each `PATH` or `PATH=BOOST`, a natural logarithm a letter. `best`: how many results are told.
+    `floor`: of a frame, tokens less likely than its likeliest by more than this logarithm are left out (CTC; None: none
+    are). Large vocabularies with a model over tokens want one, such as 10.
     """
 
     beam: int | None = None
@@ -35,6 +37,7 @@ class Decoding:
     word_bonus: float = 0.0
     bias: str | Sequence[str] = ()
     best: int = 1
+    floor: float | None = None
 
     @staticmethod
     def of(options: Mapping[str, Any]) -> Decoding:

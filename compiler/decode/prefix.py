@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 NEVER = -np.inf  # the logarithm of no probability
+REMEMBERED = 2_000_000  # numbers in a scorer's table before it starts anew: streams have no end
+
+
+K, V = TypeVar("K", bound=Hashable), TypeVar("V")
 
 
 class Scorer(Protocol):
@@ -31,6 +35,22 @@ class Scorer(Protocol):
 
     def final(self, state: Hashable) -> float:
         """What the end of the utterance adds."""
+
+
+class Remembered(dict[K, V]):
+    """What was computed before, by key; forgotten when there is too much of it. `size`: numbers that a value holds."""
+
+    def __init__(self, size: int = 10):
+        super().__init__()
+        self.most = REMEMBERED // size
+
+    def of(self, key: K, compute: Callable[[], V]) -> V:
+        """The value of a key, computed where it is not known."""
+        if key not in self:
+            if len(self) >= self.most:
+                self.clear()
+            self[key] = compute()
+        return self[key]
 
 
 class Prefix:

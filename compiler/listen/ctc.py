@@ -81,7 +81,7 @@ class Searched(Teller):
 
     def __init__(self, file: CTC):
         self.file, self.text = file, ""
-        self.beam = CTCBeam(file.search.width, file.vocabulary.blank, file.scorers)
+        self.beam = CTCBeam(file.search.width, file.vocabulary.blank, file.scorers, file.search.floor)
         self.log_probabilities = LogProbabilities(file.output.quant)
         self.frame_ms = frame_ms(file.manifest, file.output)
         self._tell(False)
