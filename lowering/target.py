@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Every folder here is a target: `lowering/<name>/__init__.py` holds `target`.
 TARGETS = tuple(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.ispkg)
 PLUGGED: dict[str, Target] = {}  # those of installed plugins
+ALONE = False  # whether this process serves one file alone: then a runtime that wants a process of its own has one
 SUFFIXES = (".onnx", ".tflite", ".mlpackage", ".engine")  # names that mean a file, not a folder, after -o
 
 
@@ -34,6 +35,16 @@ class Option:
     name: str
     default: object
     help: str
+
+
+@dataclass(frozen=True)
+class OpTime:
+    """Seconds that one operator of a file took in all calls: the module it comes from, the runtime's kind and name."""
+
+    path: str
+    kind: str
+    name: str
+    seconds: float
 
 
 class Session(ABC):
@@ -98,6 +109,7 @@ class Target(ABC):
     default: str = "float32"
     folder: bool = False
     options: tuple[Option, ...] = ()
+    untimed: tuple[str, str] = ("its runtime does not time operators", "compile it for onnx, whose runtime does")
 
     def compress(self, precision: str, calibrated: bool) -> tuple[str, ...]:
         """The passes (as text) that make a graph of `precision` out of a float32 one, best for this target."""
@@ -127,6 +139,15 @@ class Target(ABC):
     def inside(self, path: Path, module: Module, precision: str, options: Mapping[str, object]) -> Inside | None:
         """The file at `path` beside the legal module that it would be emitted from; None where it cannot be seen."""
         return None
+
+    def profile(
+        self, path: Path, calls: Iterable[Mapping[str, np.ndarray]], threads: int | None = None
+    ) -> list[OpTime]:
+        """What each operator of a file takes over these calls (inputs by the model's names; states go along).
+
+        Raises `UnsupportedError` SC340 where the runtime does not tell.
+        """
+        raise UnsupportedError("SC340", f"{self.name}: {self.untimed[0]}", hints=[self.untimed[1]])
 
     def chosen(self, options: Mapping[str, object]) -> dict[str, object]:
         """Every option by name, with its default where it is not given. Raises `UsageError` SC065 for one unknown."""

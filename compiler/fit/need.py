@@ -11,6 +11,7 @@ from typing import Any
 from ...ir.cost import Cost
 from ...ir.errors import UsageError
 from ...ir.expr import Size, evaluate, parse_size, symbols
+from ...ir.types import INTEGERS
 from ...lowering.manifest import Manifest, Port, state_bytes
 from ...lowering.streaming import CLOCK_INPUT
 from ..listen.source import Source
@@ -73,7 +74,7 @@ def needs_of(
     return Need(
         source.path, "+".join(dict.fromkeys(p.precision for p in parts)), total("parameters"), total("file_bytes"),
         total("weight_bytes"), total("state_bytes"), max(p.activation_bytes for p in parts),
-        max(p.unshared_bytes for p in parts), total("macs"), total("int8_macs"), max(p.seconds for p in parts),
+        max(p.unshared_bytes for p in parts), total("macs"), total("int8_macs"), parts[0].seconds,
         any(p.streams for p in parts),
         tuple((f"{n}: {path}", *rest) for n, p in zip(source.manifests, parts) for path, *rest in p.modules),
         tuple(dict.fromkeys(note for p in parts for note in p.notes)),
@@ -91,11 +92,15 @@ def _graph(
         )
     cost, notes = Cost.of(manifest.cost), []
     batch = manifest.streaming["batch"] if manifest.streaming else 1
-    heard, lengths = _heard(source, path, manifest, seconds, frame_shift, bound, notes)
-    if heard is None:  # no audio of its own: called once a token
-        heard = 1 / tokens
-        notes.append(f"{name} counts {tokens:g} calls a second of audio, one a token (--tokens-per-second)")
-    at = lambda size: _evaluated(size, bound, manifest)
+    calls = _calls(source, name, frame_shift, tokens)
+    if calls is None:
+        heard, lengths = _heard(path, manifest, seconds, frame_shift, bound, notes)
+        at = lambda size: _evaluated(size, bound, manifest)
+    else:
+        heard, lengths, batch = 1 / calls, {}, 1  # hypotheses of one stream are its batch
+        own = symbols(parse_size(str(_length(port)))) if (port := _timed(manifest)) is not None else ()
+        at = lambda size: _evaluated(size, {n: v for n, v in bound.items() if n not in own}, manifest)
+        notes.append(f"{name} is called {calls:g} times a second of audio, for {tokens:g} tokens (--tokens-per-second)")
     if cost.uncounted:
         notes.append(f"not counted: {', '.join(cost.uncounted)} (ops of plugins without a count)")
     return Need(
@@ -108,39 +113,54 @@ def _graph(
     )  # fmt: skip
 
 
+def _calls(source: Source, name: str, frame_shift: Fraction | None, tokens: float) -> float | None:
+    """Calls a second of a part of a folder that takes no audio itself; None for one that does.
+
+    One that takes tokens is called for each; one that takes what the first part heard (the joiner of a transducer) for
+    each frame of that and each token.
+    """
+    first, manifest = next(iter(source.manifests.values())), source.manifests[name]
+    if manifest is first:
+        return None
+    port, leading = _timed(manifest), _timed(first)
+    if port is None or port.time is None or port.dtype in INTEGERS:
+        return tokens
+    hz = None if leading is None else ticks_per_second(first, leading, frame_shift)
+    rate = next((Fraction(p.time["rate"]) for p in first.outputs if p.time is not None), None)
+    return tokens if hz is None or rate is None else float(hz * rate) + tokens
+
+
 def _heard(
-    source: Source, path: Path, manifest: Manifest, seconds: float, frame_shift: Fraction | None,
+    path: Path, manifest: Manifest, seconds: float, frame_shift: Fraction | None,
     bound: dict[str, int], notes: list[str],
-) -> tuple[float | None, dict[float, dict[str, int]]]:  # fmt: skip
+) -> tuple[float, dict[float, dict[str, int]]]:  # fmt: skip
     """Seconds of audio in one call, with symbols put into `bound`; symbols at other lengths, by seconds."""
     port = _timed(manifest)
-    if port is None or (bound and port.time is not None and port.time["clock"] != _clock(source)):
-        return None, {}
-    hz = ticks_per_second(manifest, port, frame_shift)
+    hz = None if port is None else ticks_per_second(manifest, port, frame_shift)
     if hz is None:
         raise UsageError(
             "SC048",
-            f"how many frames of {port.name} {path.name} takes a second is not known",
+            f"how many frames {path.name} takes a second is not known",
             hints=["--frame-shift 10ms"],
         )
-    axis = port.time["axis"] if port.time else len(port.shape) - 1
-    length = parse_size(str(port.shape[axis]))
+    length = parse_size(str(_length(port)))
     if isinstance(length, int):
         if not manifest.streaming and not manifest.states:
-            notes.append(f"every recording is filled up to the {length / hz:g} s that a call takes")
+            notes.append(f"every recording is filled up to the {float(length / hz):g} s that a call takes")
         return float(length / hz), {}
     (symbol,) = symbols(length)
-    frames = _fitted(length, symbol, int(seconds * hz), manifest)
+    frames = fitted(length, int(seconds * hz), manifest)
     bound[symbol] = frames
     heard = lambda n: float(evaluate(length, {symbol: n}) / hz)
     if abs(heard(frames) - seconds) > 0.05 * seconds:
         notes.append(f"counted at {heard(frames):g} s: the file does not take {seconds:g} s")
-    shorter = {_fitted(length, symbol, int(seconds * hz * k / 16), manifest) for k in range(1, 17)}
+    shorter = {fitted(length, int(seconds * hz * k / 16), manifest) for k in range(1, 17)}
     return heard(frames), {heard(n): {symbol: n} for n in sorted(shorter)}
 
 
-def _fitted(length: Size, symbol: str, frames: int, manifest: Manifest) -> int:
-    """The largest value of a symbol, among those the file takes, for at most so many frames (else the smallest)."""
+def fitted(length: Size, frames: int, manifest: Manifest) -> int:
+    """The largest value of the only symbol of a length for at most so many frames, among those the file takes."""
+    (symbol,) = symbols(length)
     at = lambda n: evaluate(length, {symbol: n})
     least, most = manifest.limits.get(symbol, [1, None])
     if few := manifest.lengths.get(symbol):
@@ -170,9 +190,8 @@ def _timed(manifest: Manifest) -> Port | None:
     return timed or (ports[0] if len(ports) == 1 and manifest.sample_rate else None)
 
 
-def _clock(source: Source) -> str:
-    port = _timed(next(iter(source.manifests.values())))
-    return port.time["clock"] if port is not None and port.time else ""
+def _length(port: Port) -> int | str:
+    return port.shape[port.time["axis"] if port.time else -1]
 
 
 def _evaluated(size: Size, bound: Mapping[str, int], manifest: Manifest) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from ...ir.graph import Module, Op
 from ..inside import Inside
-from ..target import Option, Session, Target
+from ..target import OpTime, Option, Session, Target
 from .legal import why_not
 
 EXTERNAL_ABOVE = 2_000_000_000  # bytes: a protobuf message ends at 2 GiB, the rest of the file included
@@ -49,6 +51,13 @@ class OnnxTarget(Target):
         from .run import OnnxSession
 
         return OnnxSession(Path(path), threads)
+
+    def profile(
+        self, path: Path, calls: Iterable[Mapping[str, np.ndarray]], threads: int | None = None
+    ) -> list[OpTime]:
+        from .profile import profile
+
+        return profile(Path(path), calls, threads)
 
     def inside(self, path: Path, module: Module, precision: str, options: Mapping[str, object]) -> Inside:
         from ..manifest import find_manifest

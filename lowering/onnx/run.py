@@ -18,7 +18,10 @@ class OnnxSession(Session):
 
     runner = "onnxruntime"
 
-    def __init__(self, path: Path, threads: int | None = None, manifest: Manifest | None = None):
+    def __init__(
+        self, path: Path, threads: int | None = None, manifest: Manifest | None = None, trace: Path | None = None
+    ):
+        """`trace`: what the name of onnxruntime's trace begins with; it writes one at `session.end_profiling()`."""
         ort = needs("onnxruntime", "onnx")
         self.manifest = find_manifest(path, ".onnx") if manifest is None else manifest
         options = ort.SessionOptions()
@@ -27,6 +30,8 @@ class OnnxSession(Session):
         # Products with 8-bit weights and float activations: in float, as the graph says (4, the default, would
         # quantize the activations too).
         options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+        if trace is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(trace)
         if threads is not None:
             options.intra_op_num_threads = threads
         try:

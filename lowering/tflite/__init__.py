@@ -25,6 +25,11 @@ class TFLite(Target):
         ),
     )
 
+    untimed = (
+        "LiteRT's Python interface does not time operators",
+        "its benchmark_model does: benchmark_model --graph=FILE --enable_op_profiling=true; or compile for onnx",
+    )
+
     @property
     def kinds(self) -> frozenset[str]:
         from .ops import LOWERINGS
@@ -50,8 +55,11 @@ class TFLite(Target):
             self.check(graph)
         return write_module(module, Path(path), precision, given)
 
-    def load(self, path: Path, threads: int | None = None, isolated: bool = True) -> Session:
-        """Open a file that `emit` wrote: in a process of its own, or in this one (`isolated=False`, for timing)."""
+    def load(self, path: Path, threads: int | None = None, isolated: bool | None = None) -> Session:
+        """Open a file that `emit` wrote: in a process of its own, or in this one (`isolated=False`, for timing).
+
+        By default in a process of its own, unless this one is there for the file alone (`lowering.target.ALONE`).
+        """
         from .run import TFLiteSession
 
         return TFLiteSession(Path(path), threads, isolated)

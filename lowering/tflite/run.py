@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...ir.errors import NumericalError, UsageError
+from .. import target
 from ..feeds import checked_feeds
 from ..manifest import Manifest, initial_array, manifest_path
 from ..target import Session, needs
@@ -22,7 +23,8 @@ class TFLiteSession(Session):
 
     runner = "LiteRT"
 
-    def __init__(self, path: Path, threads: int | None = None, isolated: bool = True):
+    def __init__(self, path: Path, threads: int | None = None, isolated: bool | None = None):
+        isolated = not target.ALONE if isolated is None else isolated
         if not path.exists():
             raise UsageError("SC010", f"there is no file {path}")
         needs("ai_edge_litert.interpreter", "tflite") if not isolated else None
