@@ -30,13 +30,13 @@ STREAM = (
     "whisper{maximum=1.5}",
     "whisper{maximum=1.5}+fixed{mean=0.2,std=0.5}",
     "kaldi-fbank{bins=20}+cumulative",
-    "kaldi-fbank{bins=20}+cumulative{on=std,eps=0.01}+stack",
+    "kaldi-fbank{bins=20}+cumulative{on=std,eps=0.1}+stack",
 )
 # Whole utterances only.
 WHOLE = (
     "whisper",
     "whisper{bins=128}",
-    "log-mel{like=librosa,bins=64}",
+    "log-mel{like=librosa,sample_rate=16000,n_fft=400,hop_length=160,bins=32}",
     "log-mel{like=nemo}+utterance{unbiased=True,on=std}",
     "kaldi-fbank{bins=20}+utterance{variance=False}",
 )
@@ -100,6 +100,6 @@ def wide(text: str) -> Module:
 
 
 def relative(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest difference over the largest value."""
+    """The largest difference over the largest value (over 1 where all are 0)."""
     assert a.shape == b.shape
-    return float(np.abs(a - b).max() / np.abs(b).max())
+    return float(np.abs(a - b).max() / (np.abs(b).max() or 1.0))

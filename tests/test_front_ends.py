@@ -216,19 +216,6 @@ def step_of(module: Module, chunk: int, *texts: str) -> Module:
 
 
 def late(meant) -> int:
-    """Frames that the last sample of a frame comes after the first one of its step's end, at least.
-
-    A mirror in front holds back the first frame until the sample furthest from it is there; one that repeats the edge
-    is made of two windows, each a step of its own.
-    """
-    framing, shift = meant.front.framing(), meant.shift
-    mirror = framing.front + 1 if framing.mode == "reflect" else 0
-    if framing.mode == "symmetric":
-        return -(-framing.front // shift) + -(-framing.behind // shift)
-    return max(0, -(-(max(framing.future, mirror) - framing.hop) // shift))
-
-
-def late(meant) -> int:
     """How many frames the least delay is: until the last sample of a frame is there.
 
     A mirror in front holds back the first frame until the sample furthest from the end is there; one that repeats the

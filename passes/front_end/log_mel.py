@@ -15,7 +15,7 @@ from .windows import SHAPES, fourier, window
 # What each library takes where it is told nothing (torchaudio.transforms.MelSpectrogram and AmplitudeToDB;
 # librosa.feature.melspectrogram and power_to_db; nemo.collections.asr FilterbankFeatures).
 LIKE: dict[str, dict[str, object]] = {
-    "torchaudio": {"sample_rate": 16000, "bins": 128, "n_fft": 400, "hop_length": 200, "scale": "htk", "norm": "none",
+    "torchaudio": {"sample_rate": 16000, "bins": 128, "n_fft": 400, "scale": "htk", "norm": "none",
                    "pad_mode": "reflect", "log": "db", "floor": 1e-10, "guard": "clamp", "top_db": 0.0,
                    "periodic": True, "preemphasis": 0.0, "last": True},
     "librosa": {"sample_rate": 22050, "bins": 128, "n_fft": 2048, "hop_length": 512, "scale": "slaney",
@@ -204,7 +204,5 @@ def below(g: Builder, y: Value, reach: float, maximum: float | None) -> Value:
 
 def emphasised(g: Builder, x: Value, factor: float) -> Value:
     """y[n] = x[n] - factor x[n - 1] along a whole signal [N, samples], x[-1] = 0."""
-    n, samples = x.type.sizes
-    taps = weight(g, "emphasis", np.array([[[-factor, 1.0]]]))
-    y = g.conv(g.reshape(x, shape=(n, 1, samples)), taps, None, pad=((1, 0),))
-    return g.reshape(y, shape=(n, samples))
+    before = g.slice(g.pad(x, pads=((0, 0), (1, 0))), axis=1, start=0, stop=x.type.sizes[1])
+    return g.sub(x, g.mul(before, g.const(factor, "f32")))

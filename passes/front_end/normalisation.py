@@ -43,20 +43,21 @@ class Utterance(Behind):
         return g.div(off, _root(g, var, self.eps, self.on))
 
     def fixed(self, part: str) -> list[Behind]:
-        return [Cumulative(variance=self.variance, eps=self.eps, on=self.on)]
+        return [Cumulative(variance=self.variance, on=self.on)]
 
 
 class Cumulative(Behind):
     """Each feature minus its mean over the frames so far, divided by its standard deviation over them.
 
     The sums are Welford's (1962): the variance of t frames is 1/t Σ s / (s - 1) (x[s] - M[s])², where M[s] is the mean
-    of the first s; nothing cancels. The first frame becomes 0. Options as for utterance.
+    of the first s; nothing cancels. The first frame becomes 0. Options as for utterance; `eps` keeps the rounding of
+    the first frames, which may hardly differ, from being divided by almost nothing.
     """
 
     name = "cumulative"
     choices = {"on": ("variance", "std")}
     variance: bool = True
-    eps: float = 1e-5
+    eps: float = 1e-2
     on: str = "variance"
 
     def features(self, g: Builder, x: Value, place: Place) -> Value:
