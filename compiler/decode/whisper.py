@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ...ir.errors import UsageError
+from .attention import Steps
+from .task import Span, Task, family
 
 STAMP = 0.02  # s from one timestamp token to the next
 FIRST = 1.0  # s: the latest first timestamp
 
 
-@dataclass
-class Told:
-    """A task: `decoding` is that of the bundle, `tokens` its list; `previous` the tokens said before this recording."""
+@family("whisper")
+class Whisper(Task):
+    """Transcribes, or translates into English, with or without timestamps.
 
-    decoding: Mapping[str, Any]
-    tokens: Sequence[str]
-    language: str | None = None
-    task: str = "transcribe"
-    timestamps: bool = False
-    previous: Sequence[int] = ()
+    Options: `language` (a code; None: what the model finds the likeliest), `task`, `timestamps`, and `previous`, the
+    tokens said before this recording.
+    """
 
-    def __post_init__(self):
-        self.special: Mapping[str, int] = self.decoding["special"]
+    options = ("language", "task", "timestamps", "previous")
+
+    def __init__(self, decoding: Mapping[str, Any], tokens: Sequence[str], **options: Any):
+        super().__init__(decoding, tokens, **options)
+        self.special: Mapping[str, int] = decoding["special"]
+        self.language, self.task = options.get("language"), options.get("task", "transcribe")
+        self.timestamps, self.previous = bool(options.get("timestamps")), list(options.get("previous") or ())
         if self.task not in ("transcribe", "translate"):
             raise UsageError("SC053", f"task {self.task}: transcribe or translate")
         if self.language is not None and self.language not in self.languages:
@@ -39,6 +42,16 @@ class Told:
         first, last = self.special["start"] + 1, min(self.special["translate"], self.special["transcribe"])
         return {self.tokens[i].strip("<|>"): i for i in range(first, last)}
 
+    def settled(self, steps: Steps) -> Whisper:
+        """With the language that the model finds the likeliest after its start (section 2.3 of the paper)."""
+        if self.language is not None:
+            return self
+        scores = steps.next([self.special["start"]] * steps.rows)[0]
+        names = list(self.languages)
+        found = Whisper(self.decoding, self.tokens, task=self.task, timestamps=self.timestamps, previous=self.previous)
+        found.language = names[int(scores[[self.languages[n] for n in names]].argmax())]
+        return found
+
     @property
     def end(self) -> int:
         """The token that ends a text."""
@@ -46,7 +59,9 @@ class Told:
 
     @property
     def prompt(self) -> list[int]:
-        """What the decoder is fed before it says anything; `language` must be known."""
+        """What the decoder is fed before it says anything; the language must be settled."""
+        if self.language is None:
+            raise ValueError("the language is not settled")
         most = self.decoding["most"] // 2 - 1
         before = [self.special["previous"], *self.previous[-most:]] if self.previous else []
         task = [self.special["start"], self.languages[self.language], self.special[self.task]]
@@ -94,9 +109,16 @@ class Told:
                 scores[:begin] = -np.inf
         return scores
 
-    def segments(self, said: Sequence[int]) -> list[tuple[float, float | None, list[int]]]:
-        """(start, end, tokens) in seconds, by the timestamps among what was said; None: it goes on beyond the audio."""
-        found, start, words = [], None, []
+    def words(self, said: Sequence[int]) -> list[int]:
+        """The tokens that are text: those below the special ones."""
+        return [t for t in said if t < self.end]
+
+    def spans(self, said: Sequence[int]) -> list[Span] | None:
+        """By the timestamps among what was said."""
+        if not self.timestamps:
+            return None
+        found: list[Span] = []
+        start, words = None, []
         for token in said:
             if token < self.stamps:
                 words.append(token)

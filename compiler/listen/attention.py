@@ -12,8 +12,9 @@ from ...lowering.stream_session import BatchSession
 from ...lowering.target import Session
 from .. import driver
 from ..assembly.text import text_of
+from ..decode import whisper  # noqa: F401 (a family)
 from ..decode.attention import Hypothesis, Steps, beam, greedy
-from ..decode.whisper import Told
+from ..decode.task import FAMILIES, Task
 from ..recordings import Note
 from .listener import Heard, Listener, Segment, listens
 from .source import Source
@@ -42,21 +43,21 @@ def _rows(array: np.ndarray, rows: int) -> np.ndarray:
 
 @listens("attention")
 class AttentionListener(Listener):
-    """Whisper's family. Hypotheses are as many as the decoder file has streams (`--batch` at compile time).
+    """Hypotheses are as many as the decoder file has streams (`--batch` at compile time): 1 is greedy.
 
-    Options: `language` (a code; found out by the model where not given), `task` (transcribe, translate), `timestamps`,
-    `previous` (tokens said before), `penalty` (weight of length in beam search), `most` (tokens).
+    Options: `penalty` (weight of length in beam search), `most` (tokens), and those of the family's task: for Whisper
+    `language` (a code; found out by the model where not given), `task`, `timestamps`, `previous` (tokens said before).
     """
 
-    options = ("language", "task", "timestamps", "previous", "penalty", "most")
+    options = ("penalty", "most", "language", "task", "timestamps", "previous")
 
     def __init__(self, source: Source, threads: int | None = None, **decoding: Any):
         super().__init__(source, threads, **decoding)
         self.about = source.about
         self.sessions = {name: driver.open_artefact(path, threads) for name, path in source.files.items()}
         self.tokens: list[str] = self.about["tokens"]
-        more = {k: v for k, v in decoding.items() if k in ("task", "timestamps", "previous")}
-        self.told = Told(self.about["decoding"], self.tokens, decoding.get("language"), **more)
+        asked = {k: v for k, v in decoding.items() if k not in ("penalty", "most")}
+        self.task: Task = FAMILIES[self.about["decoding"]["family"]](self.about["decoding"], self.tokens, **asked)
 
     @property
     def sample_rate(self) -> int | None:
@@ -86,35 +87,23 @@ class AttentionListener(Listener):
 
     def decoded(self, memory: Mapping[str, np.ndarray], count: int) -> Heard:
         """The text of what the encoder gave for `count` samples."""
-        steps, told = FileSteps(self.sessions["decoder"], memory), self.told
-        if told.language is None:
-            told = self._in_its_language(steps, told)
-        most = min(self.decoding.get("most") or told.decoding["most"], told.decoding["most"] - len(told.prompt))
-        if steps.rows == 1:
-            (best,) = greedy(steps, told.prompt, told.end, most, told.rules)
-        else:
-            best = beam(steps, told.prompt, told.end, most, told.rules, self.decoding.get("penalty", 1.0))[0]
-        return self._heard(told, best, count)
-
-    def _in_its_language(self, steps: FileSteps, told: Told) -> Told:
-        """The task with the language that the model finds the likeliest after its start (section 2.3 of the paper)."""
-        scores = steps.next([told.special["start"]] * steps.rows)[0]
+        steps = FileSteps(self.sessions["decoder"], memory)
+        task = self.task.settled(steps)
         steps.batch.reset()
-        names = list(told.languages)
-        likeliest = names[int(scores[[told.languages[n] for n in names]].argmax())]
-        more = {"task": told.task, "timestamps": told.timestamps, "previous": told.previous}
-        return Told(told.decoding, told.tokens, likeliest, **more)
+        most = min(self.decoding.get("most") or task.most, task.most)
+        if steps.rows == 1:
+            (best,) = greedy(steps, task.prompt, task.end, most, task.rules)
+        else:
+            best = beam(steps, task.prompt, task.end, most, task.rules, self.decoding.get("penalty", 1.0))[0]
+        return self._heard(task, best, count)
 
-    def _heard(self, told: Told, best: Hypothesis, count: int) -> Heard:
+    def _heard(self, task: Task, best: Hypothesis, count: int) -> Heard:
         text = lambda tokens: text_of(tokens, self.tokens, self.about["spelling"])
-        words = [t for t in best.tokens if t < told.end]
-        segments = None
-        if told.timestamps:
-            end = count / self.sample_rate
-            segments = [
-                Segment(a, end if b is None else min(b, end), text(w), float(np.mean(best.each)))
-                for a, b, w in told.segments(best.tokens)
-            ]
-        notes = [] if best.ended else [Note("stopped", f"after {len(best.tokens)} tokens: the decoder's positions end")]
-        outputs = {"tokens": np.array([words], np.int64)}
-        return Heard(text(words), outputs, segments, at=count / self.sample_rate, notes=notes)
+        words, spans, end = task.words(best.tokens), task.spans(best.tokens), count / self.sample_rate
+        segments = spans and [
+            Segment(a, end if b is None else min(b, end), text(w), float(np.exp(np.mean(best.each))))
+            for a, b, w in spans
+        ]
+        stopped = Note("unfinished", f"stopped at {len(best.tokens)} tokens, without an end")
+        notes = [] if best.ended else [stopped]
+        return Heard(text(words), {"tokens": np.array([words], np.int64)}, segments, at=end, notes=notes)

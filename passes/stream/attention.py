@@ -116,7 +116,7 @@ def _band(step: Step, op: Op, q: Stream, mask: Value | None) -> Band:
         if band is not None:
             break
     else:
-        if 0 < most <= SIZES[-1] and (band := whole_past(_allowed(step, op, mask, q.time, most))):
+        if 0 < most <= SIZES[-1] and (band := whole_past(_allowed(step, op, mask, q.time, most)[:most, :most])):
             note = f"attention keeps all {most} frames that the model can take: its past has no other bound"
             if not any(message == note for message, _ in step.notes):
                 step.notes.append((note, op))
