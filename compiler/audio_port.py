@@ -10,6 +10,7 @@ from ..ir.registry import quantized
 from ..ir.types import DTYPES
 from ..lowering.manifest import Manifest, Port
 from ..lowering.streaming import CLOCK_INPUT
+from .front_end import features_of
 
 
 def model_inputs(manifest: Manifest) -> list[Port]:
@@ -29,11 +30,30 @@ def audio_port(manifest: Manifest) -> Port:
         raise UsageError(
             "SC034",
             f"{port.name} takes features ({port.dtype}{port.shape}), not audio",
-            hints=[".npy or .npz features"],
+            hints=["compile it with --front-end SPEC, or --features SPEC", ".npy or .npz features"],
         )
     if manifest.sample_rate is None:
         raise UsageError("SC034", "the file does not say its sample rate", hints=["compile it with --sample-rate HZ"])
     return port
+
+
+def feature_port(manifest: Manifest) -> Port | None:
+    """The only input, where the manifest says which features of audio it takes (`--features`); None: another file."""
+    known, ports = manifest.features, model_inputs(manifest)
+    if known is None or known["inside"] or [p.name for p in ports] != [known["input"]]:
+        return None
+    return ports[0]
+
+
+def features_laid_out(samples: np.ndarray, manifest: Manifest, port: Port) -> np.ndarray:
+    """The features of a whole recording, float32[n], in the layout and element type of the input that takes them."""
+    frames = features_of(manifest, samples[None])[0]
+    time = time_axis(port)
+    bins = next(i for i, n in enumerate(port.shape) if i != time and n == frames.shape[1])
+    array = frames if time < bins else frames.T
+    array = array.reshape([array.shape[0 if i == min(time, bins) else 1] if i in (time, bins) else 1
+                           for i in range(len(port.shape))])  # fmt: skip
+    return stored(array, port)
 
 
 def time_axis(port: Port) -> int:
@@ -44,7 +64,11 @@ def time_axis(port: Port) -> int:
 def laid_out(samples: np.ndarray, port: Port) -> np.ndarray:
     """Samples float32[n] in the layout and element type of an input; on its grid where it is quantized."""
     axis = time_axis(port)
-    array = samples.reshape([len(samples) if i == axis else 1 for i in range(len(port.shape))])
+    return stored(samples.reshape([len(samples) if i == axis else 1 for i in range(len(port.shape))]), port)
+
+
+def stored(array: np.ndarray, port: Port) -> np.ndarray:
+    """Real numbers as an input holds them: on its grid where it is quantized."""
     if port.quant is not None:
         return quantized(array, port.dtype, *port.quant)
     return array.astype(DTYPES[port.dtype])

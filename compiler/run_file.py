@@ -17,7 +17,7 @@ from ..lowering.stream_session import narrowed
 from .audio_port import model_inputs
 from .decode.result import Alternative
 from .listen import Heard, Listener, Stream, open_listener
-from .listen.listener import joined, whole_only
+from .listen.listener import joined
 from .listen.single import SingleFile
 from .recordings import SUFFIXES, Note, Recording, read_recording
 
@@ -88,11 +88,11 @@ def results(
 
     The last one, or with `stream` each that is new. `progress` is told the seconds done, and those that there are.
     """
-    if stream and not listener.streams:
-        raise whole_only(listener.source.path)
     if isinstance(source, Path) and source.suffix in ARRAYS:
         found = _of_arrays(listener, source, stream)
     else:
+        if stream and not listener.streams:
+            listener.stream()  # says why not
         recording = recorded(listener, source) if isinstance(source, Path) else source
         found = _of_samples(listener, recording, stream, progress)
     for heard in found:

@@ -10,7 +10,6 @@ from typing import BinaryIO
 
 from ..ir.errors import SpeechcError, UsageError
 from .listen import Heard, Listener
-from .listen.listener import whole_only
 from .pipe import NAME, LivePipe, read_pipe
 from .recordings import LeftOut, Note, counted, left_out, recordings_in
 from .run_file import Progress, recorded, results, streamed
@@ -50,8 +49,6 @@ def run_all(
     done, and those that there are. Raises `UsageError` SC057 where none can be used, else as `results`.
     """
     summary = Summary() if summary is None else summary
-    if stream and not listener.streams:
-        raise whole_only(listener.source.path)
     if source == PIPE:
         listener.check_audio()
         found = _piped(listener, stdin or sys.stdin.buffer, stream)
@@ -89,6 +86,8 @@ def _folder(
 
 def _piped(listener: Listener, stdin: BinaryIO, stream: bool) -> Iterator[Heard]:
     rate = listener.sample_rate
+    if stream and not listener.streams:
+        listener.stream()  # says why not
     if not stream:
         yield from results(listener, read_pipe(stdin, rate))
         return

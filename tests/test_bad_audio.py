@@ -128,6 +128,7 @@ def test_clipping_is_counted():
     runs = np.array([0, 1, 1, 1, 0, -1, -1, 0, -1, -1, -1, -1, 0.5, 0.5, 0.5, 1.2, 1.3, 1.4], np.float32)
     assert clipped(runs[:, None]) == 3 + 4 + 3  # two alike are a peak; over full scale is full scale
     assert clipped(np.array([[1.0]], np.float32)) == 0
+    assert clipped(np.array([[0.9991, 0.9995, 0.9992, 0.9993, 0.9994]], np.float32).T) == 0  # loud, and whole
 
 
 def test_channels_and_rates_do_not_change_the_text(folder, files):

@@ -6,10 +6,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from command import run
-from models.levels import FRAME, LEVELS, RATE, counting, emitted, levels, speak, voice
+from models.levels import FRAME, LEVELS, RATE, counting, emitted, featured, levels, speak, voice
 from speechc.compiler.listen import open_listener
 from speechc.compiler.listen.listener import KINDS, Listener, listens
 from speechc.ir.errors import UsageError
+from speechc.passes.front_end.reference import features
+from speechc.passes.front_end.spec import parse
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +126,22 @@ def test_lengths_that_a_file_does_not_take(files):
     assert error.value.code == "SC112"
     heard = listener.hear(np.zeros(30, np.float32))
     assert heard.text == "" and [n.kind for n in heard.notes] == ["padded"] and "50 samples of silence" in str(heard)
+
+
+@pytest.mark.parametrize("layout", ["tb", "bt"])
+@pytest.mark.parametrize("chunk", [None, 4])
+def test_features_that_the_manifest_names_are_computed(layout, chunk, tmp_path):
+    spec = "kaldi-fbank{bins=23}"
+    listener = open_listener(emitted(featured(spec, 23, layout, chunk), tmp_path / "f.onnx"))
+    listener.check_audio()
+    audio = np.random.default_rng(0).uniform(-0.5, 0.5, 9000).astype(np.float32)
+    (wanted,) = np.abs(features(parse(spec), audio[None]))
+    assert len(wanted) % 4 != 0 and listener.sample_rate == 16000 and not listener.streams
+    got = listener.hear(audio).outputs["y"][0]
+    np.testing.assert_array_equal(got if layout == "tb" else got.T, wanted)
+    with pytest.raises(UsageError, match="takes features") as error:
+        listener.stream()
+    assert error.value.code == "SC050"
 
 
 def test_what_cannot_be_opened(files, tmp_path):

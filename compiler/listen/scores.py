@@ -62,8 +62,10 @@ class Scores(SingleFile):
 
     @property
     def tick_hz(self) -> Fraction:
-        """Ticks of the clock a second: of a step file as its manifest says, else samples."""
+        """Ticks of the clock a second: of a step file as its manifest says, else frames of features, else samples."""
         hz = (self.manifest.streaming or {}).get("tick_hz") or self.sample_rate
+        if self.manifest.streaming is None and self.featured is not None:
+            return Fraction(hz, self.manifest.features["frame_shift"])
         if hz is None:
             raise UsageError("SC034", "the file does not say its sample rate: its frames have no times")
         return Fraction(hz)

@@ -14,7 +14,7 @@ from ...lowering.manifest import Manifest, Port
 from ...lowering.stream_session import BatchSession
 from ...lowering.streaming import CLOCK_INPUT, RANGE_SUFFIX
 from .. import driver
-from ..audio_port import audio_port, laid_out, longest_recording, taken, time_axis
+from ..audio_port import audio_port, feature_port, features_laid_out, laid_out, longest_recording, taken, time_axis
 from ..decode.result import Alternative
 from ..recordings import Note
 from .listener import Heard, Listener, Segment, Stream, joined, whole_only
@@ -62,21 +62,30 @@ class SingleFile(Listener):
         """The input that takes audio. Raises `UsageError` SC110 and SC034 where there is none."""
         return audio_port(self.manifest)
 
+    @cached_property
+    def featured(self) -> Port | None:
+        """The input that takes features of audio, where the manifest says which; None: another file."""
+        return feature_port(self.manifest)
+
     @property
     def max_samples(self) -> int | None:
-        """The longest recording that the file takes; None: any."""
+        """The longest recording that the file takes; None: any, or (of features) not known in samples."""
+        if self.featured is not None:
+            return None
         return longest_recording(self.manifest, self.port)
 
     @property
     def stepwise(self) -> bool:
         """Whether a call takes a fixed number of samples and leaves the rest to the file's own states."""
         m = self.manifest
-        return m.streaming is None and bool(m.states) and isinstance(self.port.shape[time_axis(self.port)], int)
+        if self.featured is not None or m.streaming is not None or not m.states:
+            return False
+        return isinstance(self.port.shape[time_axis(self.port)], int)
 
     @property
     def streams(self) -> bool:
-        """Whether `stream` works."""
-        return self.manifest.streaming is not None or self.stepwise
+        """Whether `stream` works: in pieces no features are computed but by the file itself."""
+        return self.featured is None and (self.manifest.streaming is not None or self.stepwise)
 
     @property
     def chunk_samples(self) -> int | None:
@@ -85,10 +94,13 @@ class SingleFile(Listener):
 
     def check_audio(self) -> None:
         """Raise `UsageError` SC034 or SC110 where the file does not take recordings."""
-        audio_port(self.manifest)
+        if self.featured is None:
+            audio_port(self.manifest)
 
     def hear(self, samples: np.ndarray) -> Heard:
         """The result for a whole recording, float32[n] at `sample_rate`."""
+        if (port := self.featured) is not None:
+            return self.hear_arrays({port.name: features_laid_out(samples, self.manifest, port)})
         if self.streams:
             stream = self._stream
             stream.reset()
@@ -101,6 +113,12 @@ class SingleFile(Listener):
 
     def stream(self) -> Stream:
         """A new stream of samples."""
+        if self.featured is not None:
+            raise UsageError(
+                "SC050",
+                f"{self.source.path} takes features: of recordings they are computed as a whole",
+                hints=["compile it with --front-end, so that it takes audio chunk by chunk"],
+            )
         if not self.streams:
             raise whole_only(self.source.path)
         return SampleStream(self)

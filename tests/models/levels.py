@@ -11,6 +11,8 @@ from speechc.ir.graph import Builder, Loc, Module
 from speechc.ir.types import Dim, Tensor, Time, time_input
 from speechc.lowering.target import target
 from speechc.passes.base import Context, make
+from speechc.passes.front_end.reference import facts
+from speechc.passes.front_end.spec import parse
 
 RATE, FRAME = 8000, 80  # Hz; samples in a frame: 10 ms
 WORDS = ("<blank>", "one", "two", "three", "four")
@@ -50,6 +52,21 @@ def voice(chunk: int | None = None, **about) -> Module:
     loud = b.conv(_level(g, b), g.weight("w", np.full((1, 1, 1), 40, np.float32)), g.weight("b", np.float32([-12])))
     g.output(b.transpose(b.sigmoid(loud), perm=(0, 2, 1)), "voice")
     return _meta(module, chunk, None, detect=about) if about else _meta(module, chunk, None)
+
+
+def featured(spec: str, bins: int, layout: str = "tb", chunk: int | None = None) -> Module:
+    """Features to their absolute values, as the manifest says they are: [1, T, bins] ("tb") or [1, bins, T] ("bt")."""
+    module = Module()
+    g = module.graph("main")
+    time = time_input(T, "audio") if chunk is None else Dim(chunk, Time("audio", Fraction(1), 0, T))
+    x = g.input("x", Tensor("f32", [1, time, bins] if layout == "tb" else [1, bins, time]))
+    g.output(Builder(g, Loc("abs")).abs(x), "y")
+    known = facts(parse(spec), "x", inside=False)
+    hz = str(Fraction(known["sample_rate"], known["frame_shift"]))
+    module.meta = {"sample_rate": known["sample_rate"], "tick_hz": hz, "features": known}
+    if chunk is not None:
+        module.meta["streaming"] = {"chunk": chunk, "clock": "audio", "symbol": "T", "batch": 1}
+    return module
 
 
 def counting() -> Module:
