@@ -140,11 +140,11 @@ def test_options_that_the_family_does_not_have(folder):
 def test_parts_that_do_not_fit():
     model = parts()
     model.parts["decoder"].inputs = {"tokens": "i64[1,T]", "memory": "f32[1,11,8]"}
-    with pytest.raises(CaptureError, match="SC407.*decoder takes memory"):
+    with pytest.raises(CaptureError, match=r"SC407.*decoder takes memory"):
         assemble(model)
     model = parts()
     model.parts["encoder"].outputs = ("memory", "more")
-    with pytest.raises(CaptureError, match="SC407.*1 outputs"):
+    with pytest.raises(CaptureError, match=r"SC407.*1 outputs"):
         assemble(model)
 
 
