@@ -27,7 +27,7 @@ def eval_sections(data: Mapping[str, Any]) -> Iterator[Section]:
         headings = ["file", "rate", within, "substitutions", "deletions", "insertions", of]
         made.tables.append(Table(label, headings, rows))
         bounded = [(f["file"], f[key]["rate"], f[key]["interval"]) for f in files if f[key].get("interval")]
-        if bounded and all(rate is not None for _, rate, _ in bounded):
+        if bounded and all(rate is not None for _, rate, _ in bounded) and any(max(b) for _, _, b in bounded):
             made.plots.append(Plot(f"{label} with its interval, in percent", intervals(bounded)))
     paired = [f for f in files if f.get("against_first")]
     if paired:
@@ -46,7 +46,7 @@ def eval_sections(data: Mapping[str, Any]) -> Iterator[Section]:
         rows = [[text(g["gate"]), text(g["file"]), number(g["value"], "{:.4g}"), number(g["limit"], "{:.4g}"),
                  Cell("passed" if g["passed"] else "failed", state="good" if g["passed"] else "bad")]
                 for g in gates]  # fmt: skip
-        made.tables.append(Table("Gates", ["gate", "file", "value", "limit", ""], rows))
+        made.tables.append(Table("Gates", ["gate", "file", "value", "limit", "verdict"], rows))
     made.notes = [f"{note}: {n}" for note, n in _pairs(data.get("notes"))]
     if data.get("left_out"):
         made.notes.append(f"{len(data['left_out'])} recordings left out")

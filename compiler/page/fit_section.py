@@ -8,8 +8,10 @@ from typing import Any
 from ..show_stream import size_text
 from .view import Cell, Section, Table, number, text
 
-NEEDS = (("parameters", "{:,}"), ("file_bytes", None), ("activation_bytes", None), ("state_bytes", None),
-         ("macs_per_second", "{:,.0f}"))  # fmt: skip
+# What a file needs: the key, what it is called, and how it is written (None: as a size).
+NEEDS = (("parameters", "parameters", "{:,}"), ("file_bytes", "file", None), ("weight_bytes", "weights", None),
+         ("activation_bytes", "activations at most", None), ("state_bytes", "state", None),
+         ("macs", "multiply-accumulates a second of audio", "{:,.0f}"))  # fmt: skip
 
 
 def fit_sections(data: Mapping[str, Any]) -> Iterator[Section]:
@@ -18,9 +20,9 @@ def fit_sections(data: Mapping[str, Any]) -> Iterator[Section]:
     fits = sum(bool(d["fits"]) for d in devices)
     made = Section("fit", "Devices", f"fits {fits} of {len(devices)}" if devices else "")
     need = data.get("need", {})
-    for key, form in NEEDS:
+    for key, called, form in NEEDS:
         if need.get(key) is not None:
-            made.facts.append((key.replace("_", " "), size_text(need[key]) if form is None else form.format(need[key])))
+            made.facts.append((called, size_text(need[key]) if form is None else form.format(need[key])))
     rows = []
     for d in devices:
         lacks = ", ".join(r["name"] for r in d.get("resources", []) if r["fits"] is False)
@@ -31,13 +33,13 @@ def fit_sections(data: Mapping[str, Any]) -> Iterator[Section]:
         rows.append([text(d["name"]), text(d["kind"]), verdict, number(margin, "{:.3g}×"),
                      text("; ".join(d.get("remedies", [])))])  # fmt: skip
     if rows:
-        headings = ["device", "kind", "", "faster than real time", "what would help"]
+        headings = ["device", "kind", "verdict", "faster than real time", "what would help"]
         made.tables.append(Table("Devices", headings, rows, shown=40))
     stores = data.get("stores") or []
     if stores:
         cells = [[text(s["name"]), text(size_text(s["limit"])),
                   Cell("under" if s["under"] else "over", state="good" if s["under"] else "bad")]
                  for s in stores]  # fmt: skip
-        made.tables.append(Table("Stores", ["store", "limit of a download", ""], cells))
+        made.tables.append(Table("Stores", ["store", "limit of a download", "verdict"], cells))
     made.notes = [str(n) for n in need.get("notes", [])]
     yield made

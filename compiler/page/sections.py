@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from .bench_section import bench_sections
@@ -20,8 +21,10 @@ MADE: dict[str, Callable[[Mapping[str, Any]], Iterator[Section]]] = {
     "bench": bench_sections,
     "fit": fit_sections,
 }
-
-
+# A key that each command's data always have.
+SIGNS = {
+    "compile": ["artefact"], "verify": ["trials"], "eval": ["normalise_text"], "bench": ["machine"], "fit": ["need"],
+}  # fmt: skip
 # What was found comes before how it was made; of equal parts, the first result's comes first.
 ORDER = ("file", "verify", "errors", "words", "bench", "fit", "streaming", "along", "sizes", "passes", "remarks")
 
@@ -50,8 +53,17 @@ def _several(data: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
         return
     if isinstance(data, list):
         for one in data:
-            yield (str(one.get("target") or one.get("file") or "") if len(data) > 1 else ""), one
+            for which, inner in _several(one):
+                own = _called(one) if len(data) > 1 else ""
+                yield ", ".join(part for part in (own, which) if part), inner
     elif isinstance(data.get("parts"), Mapping):
         yield from ((name, one) for name, one in data["parts"].items())
     else:
         yield "", data
+
+
+def _called(one: Mapping[str, Any]) -> str:
+    """What tells one result of several from the others."""
+    path = one.get("artefact") or one.get("file") or one.get("folder")
+    kind = " ".join(str(one[k]) for k in ("target", "precision") if one.get(k))
+    return " ".join(part for part in (Path(str(path)).name if path else "", kind) if part)

@@ -44,11 +44,11 @@ def _along(rows: list[Mapping[str, Any]]) -> Section:
                    "inputs to them.")  # fmt: skip
     cells = []
     for r in rows:
-        parts = Cell(f"parts here: {r['parts']}", state="bad") if r["parts"] else Cell("")
+        parts = Cell(f"here: {r['parts']}", state="bad") if r["parts"] else Cell("")
         total = Cell("–", True) if r["total"] is None else decibels(r["total"]["snr"])
         cells.append([text(r["module"] or "(model)"), text(r["class"]), text(r["source"]), number(r["ops"]), total,
                       number(r["own"]["error"], "{:.1e}"), parts])  # fmt: skip
-    headings = ["module", "class", "source", "ops", "SNR", "own error", ""]
+    headings = ["module", "class", "source", "ops", "SNR", "own error", "parts"]
     measured = [r for r in rows if r["total"] and r["total"]["snr"] is not None]
     known = [(r["module"] or "(model)", r["total"]["snr"]) for r in measured]
     if len(known) > 1:

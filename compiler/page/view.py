@@ -83,14 +83,14 @@ def bytes_of(n: float | None, bar: float | None = None) -> Cell:
     return Cell(DASH if n is None else size_text(int(n)), True, bar)
 
 
-def percent(share: float | None, digits: int = 1) -> Cell:
+def percent(share: float | None, digits: int = 1, bar: float | None = None) -> Cell:
     """A share as percent."""
-    return Cell(DASH if share is None else f"{100 * share:.{digits}f} %", True)
+    return Cell(DASH if share is None else f"{100 * share:.{digits}f} %", True, bar)
 
 
 def milliseconds(ms: float | None) -> Cell:
     """A time."""
-    return Cell(DASH if ms is None else f"{ms:.3g} ms", True)
+    return Cell(DASH if ms is None else f"{ms:.0f} ms" if ms >= 100 else f"{ms:.3g} ms", True)
 
 
 def share(n: float | None, most: float | None) -> float | None:
