@@ -136,3 +136,35 @@ def test_capture_time_grows_with_layers():
         capture(model, [torch.randn(1, 77, 20)])
         seconds[layers] = time.process_time() - start
     assert seconds[24] <= 2.3 * seconds[12], seconds
+
+
+@pytest.mark.slow
+def test_sizes_of_one_name_are_one():
+    """A mask is as long as its audio because the user says so, or because what follows from both must be as long."""
+    import torch
+    from torch import nn
+
+    class Masked(nn.Module):
+        def forward(self, audio, mask):
+            y = audio.unfold(1, 4, 4).mean(2)
+            return y * mask[:, 3::4][:, : y.shape[1]] + (mask[:, ::4][:, : mask.shape[1] // 4])
+
+    named, _ = capture_with_reference(Masked(), ["audio=f32[B,T]", "mask=i64[B,T]"])
+    assert named.meta["limits"].keys() == {"B", "T"}
+    samples = {"audio": torch.randn(1, 21), "mask": torch.ones(1, 21, dtype=torch.int64)}
+    found, reference = capture_with_reference(Masked(), samples, {"audio": 1, "mask": 1})
+    assert found.meta["limits"].keys() == {"T"}
+    for length in (9, 16):
+        assert_equal(found, reference, {"audio": np.ones((1, length), np.float32), "mask": np.ones((1, length), int)})
+
+
+@pytest.mark.slow
+def test_a_class_of_several_graphs_is_one_where_inputs_of_all_are_given():
+    from models.zoo import ZOO
+    from speechc.compiler.assembly.opening import read_model
+    from speechc.ir.errors import CaptureError
+
+    case = ZOO["WhisperForConditionalGeneration"].build()
+    assert read_model(case.module, case.inputs, case.time_axis).module.main.output_names[0] == "logits"
+    with pytest.raises(CaptureError, match="SC409"):  # as several, its tokens are wanted
+        read_model(case.module)

@@ -88,6 +88,7 @@ FUNCTIONS = {
         torch.div(x, 0.3, rounding_mode="floor"), torch.div(x, 0.3, rounding_mode="trunc"),
         torch.div(torch.arange(6) - 3, 2, rounding_mode="trunc"), torch.remainder(x, 0.7), torch.fmod(x, 0.7),
         torch.lerp(x, 2 * x, 0.3), torch.addcmul(x, x, x, value=0.5), torch.addcdiv(x, x, x.abs() + 1, value=2),
+        x.diff(), x.diff(2, 1, prepend=x[:, :1]), (x > 0).diff(dim=1), torch.arange(6).diff(append=torch.arange(2)),
         torch.rsub(x, 2.0), x.double() * 2, x.to(torch.int32) + 1, x.long() * x,
     ),
     "logic": lambda x: (
@@ -102,7 +103,8 @@ FUNCTIONS = {
         x.min(), *x.max(1), *x.min(2), x.argmax(1), x.argmin(2, keepdim=True), x.argmax(), x.var(1), x.var((1, 2)),
         x.std(2), x.std(1, unbiased=False), *torch.var_mean(x, 1, correction=0), x.norm(dim=1), x.norm(p=1, dim=2),
         torch.linalg.vector_norm(x, 3, dim=1), torch.linalg.vector_norm(x, torch.inf, dim=1), x.logsumexp(1),
-        x.cumsum(1),
+        x.cumsum(1), F.mse_loss(x, 2 * x), F.mse_loss(x, x[:, :, :1].expand(-1, -1, 6), reduction="none"),
+        F.mse_loss(x, x**2, reduction="sum"), F.l1_loss(x, 3 * x),
         (x > 0).cumsum(1), x.prod(2), x.count_nonzero(1),
     ),
     "norms": lambda x: (

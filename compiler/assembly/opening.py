@@ -18,20 +18,21 @@ def read_model(
     weights: Path | None = None,
     trust_pickle: bool = False,
 ) -> Subject | Assembly:
-    """As `read_subject`; an `Assembly` for a model of several graphs.
+    """As `read_subject`; an `Assembly` for a model of several graphs, unless inputs for its whole forward are given.
 
-    Raises `UsageError` SC046 for inputs given to one, whose recipe knows them.
+    Raises `UsageError` SC046 for inputs given to parts, which say theirs.
     """
     if isinstance(model, (str, Path)) and str(model).endswith(".sir"):
         return read_subject(model, inputs, time_axis, weights, trust_pickle)
     from ..capture.source import open_source
 
-    source = open_source(model, weights, trust_pickle)
+    described = inputs is not None and len(inputs) > 0
+    source = open_source(model, weights, trust_pickle, whole=described)
     if source.parts is None:
         subject = read_subject(source, inputs, time_axis)
         subject.name = name_of(model)
         return subject
-    if inputs:
+    if described:
         raise UsageError("SC046", f"{source.name} has several parts, which say what their inputs are: leave inputs out")
     source.parts.name = source.name if isinstance(model, (str, Path)) else source.parts.name
     source.parts.digest = source.parts.digest or source.digest

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import sympy
 import torch
 
 from ...ir.errors import CaptureError
-from ...ir.expr import Size, symbol, symbols
+from ...ir.expr import Expr, Size, evaluate, symbol, symbols
 from ...ir.types import Dim, time_input
 from .conditions import Lengths, lengths_of, traced_conditions
 
@@ -87,7 +88,7 @@ def _name_size(program, ports: Ports, conditions, node, axis: int, input_name: s
     """Give the unknowns of one dimension their names, limits, hint and clock."""
     expr = node.meta["val"].shape[axis].node.expr
     for unknown in sorted(expr.free_symbols, key=str):
-        if unknown.name not in ports.symbols:
+        if unknown.name not in ports.symbols and not _tied(program, ports, conditions, node, axis, unknown, given):
             wanted = given if isinstance(given, str) else "T" if timed else "B" if axis == 0 else "S"
             taken = set(ports.limits)
             name, i = wanted, 2
@@ -103,6 +104,40 @@ def _name_size(program, ports: Ports, conditions, node, axis: int, input_name: s
         if timed:
             (name,) = symbols(ports.symbols[unknown.name])
             ports.clocks.setdefault(name, "audio" if input_name in AUDIO else input_name)
+
+
+def _tied(program, ports: Ports, conditions, node, axis: int, unknown: sympy.Symbol, given) -> bool:
+    """Give an unknown the name of one that is always as long, if there is one: then say so.
+
+    The user gives two sizes one name; or the model wants what follows from one of them to equal what follows from the
+    other in the same way, as it does of audio and its mask.
+    """
+    limits = _limits(program, unknown)
+    hint = _hint(node.meta["val"].shape[axis], unknown, limits)
+    lengths = lengths_of(unknown, hint, limits[1], conditions)
+    for name, size in ports.symbols.items():
+        if not isinstance(size, Expr) or symbol(next(iter(symbols(size)))) * lengths.step + lengths.offset != size:
+            continue
+        (called,) = symbols(size)
+        equal = given == called or any(_means_equal(c.expression, unknown, name) for c in conditions)
+        if equal and evaluate(size, ports.hints) == hint:
+            ports.symbols[unknown.name] = size
+            (least, most), (other_least, other_most) = ports.limits[called], _counted(limits, lengths)
+            bounds = [m for m in (most, other_most) if m is not None]
+            ports.limits[called] = [max(least, other_least), min(bounds, default=None)]
+            return True
+    return False
+
+
+def _means_equal(condition: sympy.Basic, unknown: sympy.Symbol, other: str) -> bool:
+    """Whether a condition is f(unknown) = f(other)."""
+    if not isinstance(condition, sympy.Equality) or len(condition.free_symbols) != 2:
+        return False
+    (second,) = (s for s in condition.free_symbols if s != unknown) if unknown in condition.free_symbols else (None,)
+    if second is None or second.name != other:
+        return False
+    left, right = (side.xreplace({unknown: second}) for side in condition.args)
+    return left == right
 
 
 def _counted(limits: list[int | None], lengths: Lengths) -> list[int | None]:

@@ -41,13 +41,14 @@ class Source:
     parts: Parts | None = None
 
 
-def open_source(model, weights=None, trust_pickle: bool = False) -> Source:
+def open_source(model, weights=None, trust_pickle: bool = False, whole: bool = False) -> Source:
     """Open a model.
 
     `model` is an `nn.Module`, an `ExportedProgram`, `Parts`, a path (also of a transformers directory), or
-    `package.module:factory`, and may be open already; `weights` the path of a state dict for a module or factory.
-    Raises `CaptureError`: SC400 missing or unreadable, SC401 not a model, SC402 damaged, SC403 a pickle that was not
-    asked for, SC404 weights without their model, SC406 the factory or its weights do not work.
+    `package.module:factory`, and may be open already; `weights` the path of a state dict for a module or factory;
+    `whole` keeps a model whose class is known to be several parts in one. Raises `CaptureError`: SC400 missing or
+    unreadable, SC401 not a model, SC402 damaged, SC403 a pickle that was not asked for, SC404 weights without their
+    model, SC406 the factory or its weights do not work.
     """
     if isinstance(model, Source):
         return model
@@ -73,7 +74,7 @@ def open_source(model, weights=None, trust_pickle: bool = False) -> Source:
             raise UsageError("SC045", f"{model} has its weights inside: --weights goes with package.module:factory")
         pickled.load_weights(source.module, Path(weights))
         source.digest = digest_of(Path(weights))
-    if source.parts is None and source.module is not None and source.script is None:
+    if not whole and source.parts is None and source.module is not None and source.script is None:
         source.parts = parts_of(source.module, Path(str(model)) if isinstance(model, (str, Path)) else None)
     return source
 

@@ -150,6 +150,17 @@ for _name, *_how in (
     aten(f"{_name}.Tensor", f"{_name}.Scalar")(_comparison(*_how))
 
 
+@aten("diff")
+def _(c, x, n=1, dim=-1, prepend=None, append=None):
+    axis = c.axis(x, dim)
+    x = c.concat([c.cast(v, c.dtype()) for v in (prepend, x, append) if v is not None], axis)
+    for _ in range(n):
+        size = x.type.sizes[axis]
+        after, before = c.part(x, axis, 1, size), c.part(x, axis, 0, size - 1)
+        x = c.b.sub(after, before) if c.dtype() != "bool" else c.b.logical_not(c.b.equal(after, before))
+    return x
+
+
 # -- logic ---------------------------------------------------------------------------------------------------------
 def _logic(kind: str):
     def build(c, a, b):

@@ -73,6 +73,15 @@ def _argmax(c: Context, x: Value, dim, keepdim: bool) -> Value:
     return c.b.argmax(x, axis=c.axis(x, dim), keepdims=keepdim)
 
 
+@aten("mse_loss", "l1_loss")
+def _(c, x, y, reduction=1):
+    gap = c.b.sub(*c.promoted(x, y))
+    gap = c.b.mul(gap, gap) if "mse" in str(c.node.target) else c.b.abs(gap)
+    if reduction == 0:
+        return gap
+    return (c.b.mean, c.b.sum)[reduction - 1](gap, axes=c.axes(gap, None))
+
+
 @aten("any", "any.dim", "any.dims")
 def _(c, x, dim=None, keepdim=False):
     found = c.b.max(c.cast(c.cast(x, "bool"), "i32"), axes=c.axes(x, dim), keepdims=keepdim)
