@@ -9,7 +9,11 @@ collect_ignore = ["plugin_example"]  # a package of its own: test_plugin.py inst
 
 
 def pytest_addoption(parser):
-    parser.addoption("--update-golden", action="store_true", help="write what passes make into tests/golden/*.sir")
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write what passes make into tests/golden/*.sir, and the tables of docs/models.md",
+    )
 
 
 def pytest_terminal_summary(terminalreporter):

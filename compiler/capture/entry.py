@@ -34,12 +34,13 @@ from .spec import InputSpec, parse_input_spec
 
 def run(model, inputs, time_axis, weights, trust_pickle) -> tuple[Module, Any]:
     """See `capture_with_reference` in the package."""
-    source = open_source(model, weights, trust_pickle)
+    source = open_source(model, weights, trust_pickle, whole=True)
     program, axes, names, original = _exported(source, inputs, time_axis)
     meta = {"source_hash": source.digest, "producer": f"torch {torch.__version__}"}
-    meta |= {key: source.about[key] for key in ("sample_rate", "tokens") if key in source.about}
-    if source.notes:
-        meta["notes"] = list(source.notes)
+    meta |= {key: source.about[key] for key in ("sample_rate", "tokens", "detect") if key in source.about}
+    notes = [*source.notes, *program.graph_module.meta.get("speechc_notes", ())]
+    if notes:
+        meta["notes"] = notes
     module = _imported(program, axes, names, meta, every=source.program is not None)
     return module, Reference(original if original is not None else source.program.module(), program)
 
@@ -60,7 +61,7 @@ def _imported(program: ExportedProgram, axes, names, meta: dict, every: bool) ->
 
 def operators(model, inputs, time_axis, weights, trust_pickle) -> list[importer.Used]:
     """See `used_operators` in the package."""
-    source = open_source(model, weights, trust_pickle)
+    source = open_source(model, weights, trust_pickle, whole=True)
     return importer.used_operators(_exported(source, inputs, time_axis)[0])
 
 
@@ -184,7 +185,7 @@ def _named(module, inputs) -> dict[str, torch.Tensor]:
 def _sampled(module, specs: Mapping[str, InputSpec]) -> dict[str, torch.Tensor]:
     """Random samples of the described inputs, of the first length that the model accepts."""
     audio = any(len(s.shape) <= 2 and s.dtype.startswith("f") for s in specs.values())
-    lengths = (16000, 4000, 64000, 1600) if audio else (200, 1000, 64, 3000)
+    lengths = (16000, 4000, 64000, 1600) if audio else (200, 1000, 64, 3000, 24, 8)
     if not any(s.varying for s in specs.values()):
         lengths = lengths[:1]
     first: CaptureError | None = None

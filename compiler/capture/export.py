@@ -18,6 +18,7 @@ from .conditions import Condition
 from .patches import exporting
 from .places import asked_directly, module_paths, place_now, place_of_error
 from .ports import require_varying, user_inputs
+from .recipes.cook import cooked
 
 _DATA_DEPENDENT = re.compile(
     r"data-dependent|GuardOnDataDependent|PendingUnbacked|_local_scalar_dense|aten\.nonzero", re.I
@@ -50,13 +51,13 @@ def export_module(
                 )
     check_arguments(module, samples)
     try_forward(module, samples)
-    with evaluating(module), unchanged(module):
-        program, conditions = _export(module, samples, axes)
+    with evaluating(module), unchanged(module), cooked(module) as made:
+        program, conditions = _export(made.model, samples, axes)
     fixed = require_varying(program, axes)
     if fixed:
         raise _fixed_length(program, fixed, conditions)
     program = decomposed(program)
-    program.graph_module.meta["speechc_conditions"] = conditions
+    program.graph_module.meta |= {"speechc_conditions": conditions, "speechc_notes": made.notes()}
     return program
 
 
