@@ -15,7 +15,7 @@ from ..lowering.stream_session import BatchSession
 from ..lowering.streaming import CLOCK_INPUT, RANGE_SUFFIX
 from ..lowering.target import Session
 from .audio import read_audio
-from .audio_port import taken
+from .audio_port import feature_port, features_laid_out, taken
 from .ctc import TOKENS, Tokens
 from .samples import Feeds
 from .texts import texts_in
@@ -58,6 +58,11 @@ def transcribed(
     samples, heard = [], listed[:MOST]
     for path, text in heard:
         audio = read_audio(path, manifest.sample_rate)
+        if feature_port(manifest) is not None:
+            made = features_laid_out(audio, manifest, replace(port, quant=None, dtype="f32"))
+            if manifest.streaming or taken(made.shape[axis], manifest, port.shape[axis]) == made.shape[axis]:
+                samples.append((made, text))
+            continue
         frames = len(audio) if manifest.streaming else taken(len(audio), manifest, port.shape[axis])
         if frames is not None:
             audio = np.pad(audio, (0, frames - len(audio)))

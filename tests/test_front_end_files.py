@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 
@@ -300,3 +301,22 @@ def test_a_graph_in_text_takes_the_pass(tmp_path):
     assert text.parse_module(out).main.inputs[0].type.shape[1] == Dim(
         symbol("samples"), time_input(symbol("samples"), "audio").time
     )
+
+
+@pytest.mark.parametrize("stream", [None, pytest.param("40ms", marks=pytest.mark.slow)])
+def test_words_of_a_model_of_features(stream, tmp_path):
+    """Word errors are counted on recordings whose features the model takes, as on audio."""
+    soundfile = pytest.importorskip("soundfile")
+    pytest.importorskip("jiwer")
+    (tmp_path / "audio").mkdir()
+    of = identity(20)
+    of.module.meta["tokens"] = ["", *"abcdefghijklmnopqrs"]
+    for name, audio in zip("ab", signals(16000)):
+        soundfile.write(tmp_path / "audio" / f"{name}.wav", audio, 16000)
+    lines = [json.dumps({"audio": f"{name}.wav", "text": "abc"}) for name in "ab"]
+    (tmp_path / "audio" / "texts.jsonl").write_text("\n".join(lines))
+    settings = Settings(output=tmp_path, features="kaldi-fbank{bins=20}", calibration=tmp_path / "audio",
+                        streaming=Streaming(stream=stream))  # fmt: skip
+    report = driver.build(of, settings)
+    assert report.words is not None and len(report.words.rates) == 2
+    assert len(set(report.words.rates.values())) == 1 and not report.words.left_out
