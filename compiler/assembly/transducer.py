@@ -16,7 +16,7 @@ def transducer(
     joiner: Any,
     sizes: tuple[int, int],
     tokens: Sequence[str],
-    audio: str = "f32[1,T]",
+    audio: str = "audio=f32[1,T]",
     sample_rate: int | None = None,
     blank: int = 0,
     start: int | None = None,
@@ -26,17 +26,19 @@ def transducer(
 ) -> Parts:
     """Parts of a transducer from three modules, each for a batch of one.
 
-    `encoder`: audio (or features: `audio` is their type, T their frames) to [1, frames, sizes[0]]. `predictor`: all
-    tokens so far i64[1, T], the start token first, to [1, T, sizes[1]]; it becomes a step over tokens. `joiner`: any
-    number of pairs, [1, T, sizes[0]] and [1, T, sizes[1]], to scores of the classes [1, T, tokens]. `blank`, `start`,
+    `encoder(audio)`: to [1, frames, sizes[0]]; `audio` is its argument and type, T samples, or frames of features.
+    `predictor(tokens)`: all tokens so far i64[1, T], the start token first, to [1, T, sizes[1]]; it becomes a step over
+    tokens. `joiner(heard, said)`: any number of pairs, [1, T, sizes[0]] and [1, T, sizes[1]], to scores of the classes
+    [1, T, tokens]. Arguments have these names. `blank`, `start`,
     `most` and `moves` are the `Rules` of the search; `more` goes to `Parts`.
     """
-    axis = next(i for i, size in enumerate(audio[audio.index("[") + 1 : -1].split(",")) if size.strip() == "T")
+    name, _, text = audio.partition("=")
+    axis = [size.strip() for size in text[text.index("[") + 1 : -1].split(",")].index("T")
     heard, said = (f"f32[1,T,{size}]" for size in sizes)
     return Parts(
         KIND,
         {
-            ENCODER: Part(encoder, {"audio": audio}, ("encoded",), {"audio": axis}, listens=True),
+            ENCODER: Part(encoder, {name: text}, ("encoded",), {name: axis}, listens=True),
             PREDICTOR: Part(predictor, {"tokens": "i64[1,T]"}, ("predicted",), {"tokens": 1}, stream=1),
             JOINER: Part(joiner, {"heard": heard, "said": said}, ("scores",), {"heard": 1, "said": 1}),
         },

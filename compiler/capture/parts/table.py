@@ -28,7 +28,7 @@ def parts(*classes: str) -> Callable[[Recipe], Recipe]:
 
 def parts_of(model: torch.nn.Module, folder: Path | None = None) -> Parts | None:
     """The parts of a model, by the recipe for its class or the nearest that it is derived from; None: one graph."""
-    from . import whisper  # noqa: F401 (registers its recipe)
+    from . import parakeet, whisper  # noqa: F401 (each registers its recipe)
 
     for cls in type(model).__mro__:
         recipe = RECIPES.get(f"{cls.__module__}.{cls.__qualname__}")
