@@ -224,6 +224,21 @@ def test_the_command_on_recordings_against_a_rewritten_model(tmp_path):
     assert status == 0 and "blocks.3.feed_out.contract" in out and "no recordings" in err
 
 
+@pytest.mark.slow
+def test_a_folder_of_several_parts(tmp_path):
+    from models.transducer import lstm
+    from speechc.compiler.assembly.opening import read_model
+    from speechc.compiler.verify.parts import verify_all
+
+    speechc.compile(lstm(), output=tmp_path)
+    found = verify_all(read_model(lstm()), "lstm", tmp_path / "transducer", Asked())
+    assert list(found) == ["encoder", "predictor", "joiner"]
+    assert all(v.good and v.first is None and v.changed == [] and v.walk.seen for v in found.values())
+    with pytest.raises(NumericalError) as caught:
+        verify_all(subject(), "Net", tmp_path / "transducer", Asked())
+    assert caught.value.code == "SC542"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "status"),
     [(("nothing.pt", "nothing.onnx"), "SC010", 2), ((DIGITS / "model.pt", DIGITS / "model.pt"), "SC036", 2)],

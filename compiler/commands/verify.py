@@ -18,7 +18,7 @@ def verify(
     model: Annotated[
         str, typer.Argument(help="torch.export archive, TorchScript, pickled module, package.module:factory or .sir")
     ],
-    file: Annotated[Path, typer.Argument(help="The emitted file, its manifest beside it.")],
+    file: Annotated[Path, typer.Argument(help="The emitted file, its manifest beside it; or a folder of several.")],
     audio: Annotated[
         Path | None, typer.Option("--audio", metavar="FILE|DIR", help="Recordings (or .npy, .npz) to compare on.")
     ] = None,
@@ -51,26 +51,31 @@ def verify(
 ) -> None:
     """Compare a file with its model on recordings, and find where along the graph they part (exit status 5)."""
     from .. import show
+    from ..assembly.opening import read_model
     from ..cli import axes
-    from ..driver import manifest_of, read_subject
+    from ..listen.source import read_source
     from ..page import check_page, write_page
     from ..streams import diverted
+    from ..verify.parts import verify_all
     from ..verify.show import show_verdict
     from ..verify.verify import Asked
-    from ..verify.verify import verify as judge
 
     check_page(report)
     asked = Asked(audio, calibrate, sample_rate, min_snr, most, not outputs_only, threads)
     with diverted(), show.progress(quiet or as_json) as progress:
-        manifest_of(file)
+        read_source(file)
         progress(f"capturing {model}")
-        subject = read_subject(model, inputs, axes(time_axis), weights, trust_pickle)
-        verdict = judge(subject, model, file, asked, progress)
+        subject = read_model(model, inputs, axes(time_axis), weights, trust_pickle)
+        verdicts = verify_all(subject, model, file, asked, progress)
+    plain = {name: verdict.as_dict() for name, verdict in verdicts.items()}
+    told = plain.get("") or {"parts": plain}
     if report is not None:
-        write_page(report, {"verify": verdict.as_dict()})
+        write_page(report, {"verify": told})
     if as_json:
-        print(json.dumps(verdict.as_dict()))
+        print(json.dumps(told))
     elif not quiet:
-        show_verdict(verdict, along)
-    if (error := verdict.error()) is not None:
-        raise error
+        for verdict in verdicts.values():
+            show_verdict(verdict, along)
+    for verdict in verdicts.values():
+        if (error := verdict.error()) is not None:
+            raise error

@@ -29,6 +29,7 @@ class CompiledPage:
         check_page(path)
         self.path, self.model, self.settings = path, model, settings
         parts = subject.subjects if isinstance(subject, Assembly) else {"": subject}
+        self.first = next(iter(parts))  # the part that takes audio, and what it is calibrated with
         self.subjects = {name: replace(s, module=clone(s.module)) for name, s in parts.items()}
 
     def write(self, reports: Iterable[tuple[str, Report]], progress: Progress = lambda what: None) -> None:
@@ -41,7 +42,7 @@ class CompiledPage:
             try:
                 verdict = verify(
                     replace(subject, module=clone(subject.module)), self.model, report.artefact,
-                    Asked(calibration=self.settings.calibration, min_snr=self.settings.min_snr,
+                    Asked(calibration=self.settings.calibration if name == self.first else None, min_snr=self.settings.min_snr,
                           sample_rate=self.settings.sample_rate),
                 )  # fmt: skip
                 found["verify"].append(verdict.as_dict())

@@ -66,7 +66,7 @@ def page(found: Mapping[str, Any], command: Sequence[str] | None = None) -> str:
 def _first(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     data = found.get(name) or {}
     data = data[0] if isinstance(data, list) else data
-    return next(iter(data["parts"].values())) if "parts" in data else data
+    return next(iter(data["parts"].values())) if isinstance(data.get("parts"), Mapping) else data
 
 
 def _title(found: Mapping[str, Any]) -> str:
