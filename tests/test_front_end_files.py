@@ -60,7 +60,7 @@ def build(spec: str, target: str, tmp_path, of: Subject | None = None, **more):
     return report, driver.open_artefact(report.artefact)
 
 
-@pytest.mark.parametrize("target", ["onnx", "tflite"])
+@pytest.mark.parametrize("target", ["onnx", pytest.param("tflite", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("spec", [p if p in ALL[:1] else pytest.param(p, marks=pytest.mark.slow) for p in ALL])
 def test_emitted(spec, target, tmp_path):
     """The file gives the features that the definition does; convolutions have taken the place of frames."""
@@ -303,7 +303,8 @@ def test_a_graph_in_text_takes_the_pass(tmp_path):
     )
 
 
-@pytest.mark.parametrize("stream", [None, pytest.param("40ms", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", [None, "40ms"])
 def test_words_of_a_model_of_features(stream, tmp_path):
     """Word errors are counted on recordings whose features the model takes, as on audio."""
     soundfile = pytest.importorskip("soundfile")
