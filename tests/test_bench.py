@@ -2,11 +2,15 @@
 
 import json
 import random
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import speechc
 from command import run
 from models.steps import causal, late
 from speechc.compiler.bench.figures import Latency, Ratio, percentile
@@ -197,6 +201,21 @@ def test_tables_are_printed_for_files_of_two_runtimes(files):
     assert "note: whole.tflite: no profile" in out
     status, out, said = run("bench", "whole.tflite", *flags, "--profile", "-q", cwd=files)
     assert status == 4 and "SC340" in said and "benchmark_model" in said and not out
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_run(tmp_path):
+    root = Path(speechc.__file__).parent
+    (tmp_path / "examples").symlink_to(root / "examples")
+    lines = re.findall(r"^speechc (.*)$", (root / "docs" / "measuring.md").read_text(), re.M)
+    made = [line for line in lines if " -o out/" in line and line.startswith("examples/")]
+    asked = [line for line in lines if re.match(r"(bench|fit) out/", line)]
+    assert len(made) == 2 and len(asked) == 2
+    for line in made + asked:
+        more = ["--blocks", "3", "--runs", "1"] if line.startswith("bench") else []
+        status, out, said = run(*shlex.split(line), *more, cwd=tmp_path)
+        assert status == 0, (line, said)
+    assert "assumed, utilisation" in out
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import speechc
 from command import run
 from models.steps import late
 from speechc.compiler.fit.need import Need, needs_of
@@ -231,3 +232,35 @@ def test_users_replace_parts_of_the_table(tmp_path):
     table = load_table(tmp_path / "part.toml")
     assert table.assumptions.margin == 3.0 and table.assumptions.utilisation == load_table().assumptions.utilisation
     assert table.devices["pixel-3a"].memory_share == 0.5 and table.devices["redmi-2"].memory_share == 0.15
+
+
+def test_the_table_of_the_page_is_one(tmp_path):
+    page = (Path(speechc.__file__).parent / "docs" / "devices.md").read_text()
+    (tmp_path / "page.toml").write_text(page.split("```toml\n")[1].split("```")[0])
+    table = load_table(tmp_path / "page.toml")
+    assert table.chosen(["doorbell"])[0].memory == 64 * 2**20 and table.assumptions.margin == 3.0
+
+
+def test_parts_that_take_no_audio_are_called_for_tokens_and_frames(files, tmp_path):
+    """A folder of an encoder with a frame every 20 ms, a part that takes tokens and one that takes what was heard."""
+    encoder = json.loads(manifest_path(files / "step.onnx").read_text())
+    ports = {"encoder": encoder["inputs"]}
+    time = {"axis": 1, "clock": "tokens", "rate": "1", "delay": 0, "length": "T"}
+    port = encoder["inputs"][0] | {"name": "t", "shape": [1, 1], "time": time, "dtype": "i64"}
+    ports["predictor"] = [port]
+    ports["joiner"] = [port | {"dtype": "f32", "shape": [1, "T", 3], "time": time | {"clock": "heard"}}]
+    macs = {"encoder": 700, "predictor": 50, "joiner": "3*T"}
+    for name, inputs in ports.items():
+        (tmp_path / f"{name}.onnx").write_bytes(b"0" * 100)
+        cost = encoder["cost"] | {"macs": macs[name], "int8_macs": 0, "activation_bytes": 8, "unshared_bytes": 9}
+        cost |= {"modules": {}, "parameters": 5, "weight_bytes": 20}
+        streaming = encoder["streaming"] if name == "encoder" else None
+        told = encoder | {"artefact": f"{name}.onnx", "inputs": inputs, "cost": cost, "streaming": streaming}
+        told |= {} if name == "encoder" else {"states": [], "tick_hz": None}
+        manifest_path(tmp_path / f"{name}.onnx").write_text(json.dumps(told))
+    listed = {"kind": "transducer", "files": {n: f"{n}.onnx" for n in ports}}
+    (tmp_path / "bundle.json").write_text(json.dumps(listed))
+    need = needs_of(read_source(tmp_path), tokens=4)
+    frames = 50  # a second: every other one of 100
+    assert need.macs == pytest.approx(700 * 25 + 50 * 4 + 3 * (frames + 4))
+    assert (need.parameters, need.file_bytes, need.activation_bytes, need.seconds) == (15, 300, 8, 0.04)

@@ -97,7 +97,7 @@ def profile_tables(m: Measured, depth: int) -> Iterable[tuple[str, Table]]:
     """Time by module path (to `depth` parts), and by kind of operator, of one call."""
     total = sum(o["seconds"] for o in m.profile) or 1.0
     cut = lambda o: ".".join(o["path"].split(".")[:depth]) or OWN
-    for name, key in ((f"by module, of {m.calls} calls", cut), ("by kind of operator", lambda o: o["kind"])):
+    for name, key in ((f"by module, the mean of {m.calls} calls", cut), ("by kind of operator", lambda o: o["kind"])):
         parts: dict[str, float] = defaultdict(float)
         for o in m.profile:
             parts[key(o)] += o["seconds"]
@@ -106,7 +106,7 @@ def profile_tables(m: Measured, depth: int) -> Iterable[tuple[str, Table]]:
         rest = sum(s for _, s in rows[ROWS:])
         for label, seconds in rows[:ROWS] + ([(f"{len(rows) - ROWS} more", rest)] if rows[ROWS:] else []):
             bar = "█" * round(30 * seconds / rows[0][1]) if rows[0][1] else ""
-            table.add_row(label, f"{1000 * seconds / m.calls:.3f} ms", f"{seconds / total:.1%}", bar)
+            table.add_row(label, f"{1000 * seconds:.3f} ms", f"{seconds / total:.1%}", bar)
         yield name, table
 
 

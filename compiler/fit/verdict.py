@@ -117,6 +117,9 @@ def _remedies(need: Need, found: Verdict, assumed: Assumptions) -> Iterator[str]
         seconds, size = min(need.lengths.items())
         together = replace(together, activation_bytes=size * together.activation_bytes // need.activation_bytes)
         names.append(f"calls of {seconds:.1f} s (or --stream DURATION)")
+    elif need.streams and not found.resources[0].fits:
+        together = replace(together, activation_bytes=together.activation_bytes // 2)
+        names.append(f"half the chunk ({500 * need.seconds:g} ms)")
     if names and fits(together, most):
         yield f"{' and '.join(names)}: then it fits"
     elif (share := _pruned_enough(together, fits, most)) is not None:
