@@ -229,5 +229,10 @@ def test_compile_and_verify_write_pages(tmp_path):
     status, _, err = run("verify", DIGITS / "model.pt", "model.onnx", "--report", "v.html", "-q", cwd=tmp_path)
     assert status == 0, err
     assert "verify" in Read((tmp_path / "v.html").read_text()).ids
+    status, _, err = run("eval", "model.onnx", "--data", DIGITS / "audio", "--report", "e.html", "-q", cwd=tmp_path)
+    assert status == 0 and "errors" in Read((tmp_path / "e.html").read_text()).ids, err
+    flags = ("--most", "1", "--seconds", "1", "--threads", "1", "--batch", "1", "-q")
+    status, _, err = run("bench", "model.onnx", *flags, "--report", "b.html", cwd=tmp_path)
+    assert status == 0 and "bench" in Read((tmp_path / "b.html").read_text()).ids, err
     status, _, err = run(DIGITS / "model.pt", "--report", "nowhere/r.html", cwd=tmp_path)
     assert status == 2 and "SC011" in err

@@ -40,6 +40,7 @@ def bench(
     frame_shift: Annotated[
         str | None, typer.Option("--frame-shift", metavar="10ms", help="Of features, where the file takes them.")
     ] = None,
+    report: Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Write a page about it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no tables.")] = False,
 ) -> None:
@@ -50,7 +51,9 @@ def bench(
     from ..bench import show
     from ..bench.measure import Settings, machine, measure
     from ..durations import tick_rate
+    from ..page import check_page, write_page
 
+    check_page(report)
     for flag, value in (("--seconds", seconds), ("--blocks", blocks), ("--runs", runs), ("--most", most),
                         ("--depth", depth)):  # fmt: skip
         if value <= 0:
@@ -71,9 +74,12 @@ def bench(
     )
     with show.progress(quiet or as_json) as progress:
         measured = measure(files, settings, progress)
+    told = {"machine": machine(), "audio": None if audio is None else str(audio), "noise_seconds": seconds}
+    told["files"] = [m.as_dict() for m in measured]
+    if report is not None:
+        write_page(report, {"bench": told})
     if as_json:
-        told = {"machine": machine(), "audio": None if audio is None else str(audio), "noise_seconds": seconds}
-        print(json.dumps(told | {"files": [m.as_dict() for m in measured]}))
+        print(json.dumps(told))
     elif not quiet:
         show.report(measured, machine(), depth)
 

@@ -48,6 +48,7 @@ def eval_(
     bias: BiasFiles = None,
     decode: Decode = None,
     threads: Threads = None,
+    report: Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Write a page about it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
@@ -60,7 +61,9 @@ def eval_(
     from ..evaluate.show import show
     from ..evaluate.transcripts import write_transcripts
     from ..listen import open_listener
+    from ..page import check_page, write_page
 
+    check_page(report)
     gates = check_gates([parse_gate(text) for text in gate or []], len(files))
     normaliser(normalise_text)
     items, missing = read_data(data, audio_root)
@@ -73,6 +76,8 @@ def eval_(
     found.verdicts = [verdict for g in gates for verdict in g.check(found)]
     if transcripts is not None:
         write_transcripts(found, transcripts)
+    if report is not None:
+        write_page(report, {"eval": found.as_dict(worst)})
     if as_json:
         print(json.dumps(found.as_dict(worst)))
     elif not quiet:

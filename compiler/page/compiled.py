@@ -38,12 +38,12 @@ class CompiledPage:
         for name, report in reports:
             progress(f"looking into {report.artefact.name} for the page")
             data = report.as_dict()
-            subject = self.subjects[name]
+            subject, settings = self.subjects[name], self.settings
+            samples = settings.calibration if name == self.first else None
             try:
                 verdict = verify(
                     replace(subject, module=clone(subject.module)), self.model, report.artefact,
-                    Asked(calibration=self.settings.calibration if name == self.first else None, min_snr=self.settings.min_snr,
-                          sample_rate=self.settings.sample_rate),
+                    Asked(calibration=samples, min_snr=settings.min_snr, sample_rate=settings.sample_rate),
                 )  # fmt: skip
                 found["verify"].append(verdict.as_dict())
             except SpeechcError as error:
