@@ -71,6 +71,8 @@ def read_recording(source: Path | bytes, rate: int | None, name: str | None = No
     notes = [Note("cut off", cut)] if cut else []
     notes += found_in(samples, FULL.get(subtype, 0.999))
     mono, more = as_wanted(samples, own, rate)
+    if not len(mono):
+        raise UsageError("SC031", f"{name} is shorter than a sample at {rate} Hz")
     return Recording(name, mono, rate or own, notes + more)
 
 

@@ -56,6 +56,7 @@ BAD = {  # name: (bytes, code or None, kinds of notes)
     "text.wav": (b"this is not audio at all, it is a sentence\n" * 30, "SC030", set()),
     "random.wav": (np.random.default_rng(0).bytes(5000), "SC030", set()),
     "picture.flac": (b"\x89PNG\r\n\x1a\n" + bytes(500), "SC030", set()),
+    "one-sample.wav": (wav(np.zeros(1), 96000), "SC031", set()),
     "nan.wav": (wav(np.full(800, np.nan, np.float32), subtype="FLOAT"), "SC032", set()),
     "cut.wav": (WHOLE[: len(WHOLE) * 2 // 3], None, {"cut off"}),
     "cut.flac": (wav(speak(SAID), format="FLAC")[:-300], "SC030", set()),
