@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import speechc
 import torch
-from models.transducer import HOP, RATE, TOKENS, Recurrent, Stateless, modules, parts
+from models.transducer import HOP, RATE, SIZE, TOKENS, Recurrent, Stateless, modules, parts
+from speechc.compiler.assembly.assemble import assemble
+from speechc.compiler.assembly.calibration import behind
 from speechc.compiler.decode.networks import FileNetworks
 from speechc.compiler.decode.transducer import Beam, Greedy, Rules
 from speechc.compiler.listen import open_listener
@@ -182,6 +184,28 @@ def test_one_token_a_frame(tmp_path):
     for beam in (None, 4):
         listener = open_listener(tmp_path / "transducer", beam=beam, best=beam and 3)
         check(listener.hear(samples), expected(Stateless, samples, beam, Rules(moves=True)))
+
+
+def test_int8_is_calibrated_with_what_the_parts_meet(made, tmp_path):
+    recordings = [audio(12, seed)[None] for seed in range(3)]
+    folder = made("recurrent", 4)
+    (encoder,) = folder.glob("encoder.onnx")
+    samples = behind(assemble(parts()), encoder, recordings)
+    listener = open_listener(folder)
+    for sample, samples_of_joiner, x in zip(samples["predictor"], samples["joiner"], recordings, strict=True):
+        said = listener.hear(x[0]).alternatives[0].tokens
+        assert [TOKENS[t] for t in sample["tokens"][0]] == [TOKENS[0], *said]
+        # A pair for every token and for every blank; a frame that ends at the most tokens has its blank too.
+        assert samples_of_joiner["heard"].shape == samples_of_joiner["said"].shape == (1, len(said) + 12, SIZE)
+    speechc.compile(
+        parts(), target="onnx", precision="int8", calibration=recordings, output=tmp_path, stream="80ms", batch=4
+    )
+    about = json.loads((tmp_path / "transducer" / "bundle.json").read_text())
+    # The joiner of this model is too small to pay.
+    assert about["precision"] == {"encoder": "int8", "predictor": "int8", "joiner": "float32"}
+    samples = audio()
+    quantized = open_listener(tmp_path / "transducer", beam=4).hear(samples)
+    assert quantized.alternatives[0].score == pytest.approx(expected(Recurrent, samples, 4)[0].score, rel=0.05)
 
 
 def test_a_predictor_that_is_late_is_refused(made):

@@ -10,16 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...ir.errors import UsageError
+from ...ir.errors import UnsupportedError, UsageError
 from ...ir.text import clone
 from .. import driver
 from ..listen.source import BUNDLE
 from ..place import Workshop
 from ..report import Report
+from ..samples import Feeds
 from ..settings import Settings
 from ..streaming import Streaming
+from ..subject import Subject
 from ..target_flags import ALL
 from .assemble import Assembly
+from .calibration import behind
 
 OWN_STREAMING = Streaming()
 
@@ -68,11 +71,18 @@ def build(assembly: Assembly, settings: Settings, progress: Callable[[str], None
     if final.exists() and not (final / BUNDLE).is_file():
         raise UsageError("SC011", f"{final} is there and is no earlier result", hints=["another folder after -o"])
     with Workshop(final) as folder:
-        reports = {}
+        reports: dict[str, Report] = {}
+        samples: dict[str, list[Feeds]] = {}
         for name, subject in assembly.subjects.items():
             told = lambda what, name=name: progress(f"{name}: {what}")
             subject = replace(subject, module=clone(subject.module))
-            reports[name] = driver.build(subject, _for_part(assembly, name, settings, folder / "made"), told)
+            own = _for_part(assembly, name, settings, folder / "made")
+            if name in samples:
+                own.calibration = samples[name]
+            reports[name] = _built(subject, own, told, len(reports) == 0)
+            if len(reports) == 1 and settings.calibration is not None:
+                progress("hearing the calibration recordings for the parts behind")
+                samples = behind(assembly, reports[name].artefact, settings.calibration)
         about = _about(assembly, reports, settings)
         (folder / "made" / BUNDLE).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
         if final.exists():
@@ -82,6 +92,21 @@ def build(assembly: Assembly, settings: Settings, progress: Callable[[str], None
         report.artefact = final / report.artefact.name
         report.files = [final / f.name for f in report.files]
     return Bundle(final, reports, about, time.perf_counter() - start)
+
+
+def _built(subject: Subject, settings: Settings, progress: Callable[[str], None], first: bool) -> Report:
+    """A part; one behind the first that is too small for int8 stays in float, and its report says so."""
+    whole = clone(subject.module)
+    try:
+        return driver.build(subject, settings, progress)
+    except UnsupportedError as error:
+        if error.code != "SC310" or first:
+            raise
+        progress("too small for int8: in float")
+        subject = replace(subject, module=whole)
+        report = driver.build(subject, replace(settings, precision=None, calibration=None), progress)
+        report.remarks.append(f"note: {error.message}: it stays in float")
+        return report
 
 
 def _for_part(assembly: Assembly, name: str, settings: Settings, folder: Path) -> Settings:
