@@ -190,8 +190,8 @@ def test_the_largest_of_symbolic_sizes_is_the_largest_at_every_length():
     rng = random.Random(1)
     quotient = (T + 3) // 4
     for _ in range(50):
-        sizes = [rng.randrange(9) * T * T + rng.randrange(40) * quotient + rng.randrange(40) * T + rng.randrange(-60, 60)
-                 for _ in range(8)]  # fmt: skip
+        draw = rng.randrange
+        sizes = [draw(9) * T * T + draw(40) * quotient + draw(40) * T + draw(-60, 60) for _ in range(8)]
         for n in (1, 2, 3, 7, 50, 1000):
             at = lambda s, n=n: s if isinstance(s, int) else evaluate(s, {"T": n})
             assert at(dominant(sizes)) == max(map(at, sizes))
