@@ -163,7 +163,12 @@ def test_a_folder_with_bad_recordings(folder, files):
     assert "promises" in cut["notes"]["cut off"]
 
 
-@pytest.mark.parametrize("name", [*BAD, "none.wav", "."])
+SOME = ("good.wav", "empty.wav", "cut.wav", "clipped.wav", "none.wav", ".")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in SOME else pytest.param(n, marks=pytest.mark.slow) for n in (*BAD, "none.wav", ".")]
+)
 def test_one_recording(name, folder, files):
     code = {"none.wav": "SC010", ".": None}.get(name) if name not in BAD else BAD[name][1]
     status, out, err = run("run", files["whole"], folder / name, cwd=folder)
@@ -197,7 +202,8 @@ def piped(monkeypatch, data):
 
 
 RAW = (speak(SAID) * 32767).astype("<i2").tobytes()
-SIMPLE = [name for name in BAD if BAD[name][1] is None]
+QUICK = ("good.wav", "cut.wav", "against.wav", "44k.wav")
+SIMPLE = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in BAD if BAD[name][1] is None]
 
 
 @pytest.mark.parametrize("name", SIMPLE)

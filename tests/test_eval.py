@@ -96,6 +96,7 @@ SENTENCES = [
 ]
 
 
+@pytest.mark.slow
 def test_whispers_normaliser_is_that_of_transformers():
     module = pytest.importorskip("transformers.models.whisper.english_normalizer")
     from whisper_normalizer.english import EnglishSpellingNormalizer
@@ -150,6 +151,7 @@ def test_many_utterances_are_drawn_in_parts(monkeypatch):
     np.testing.assert_array_equal(resampled_rates(errors, lengths, 50, seed=1), whole)
 
 
+@pytest.mark.slow
 def test_an_interval_covers_the_truth_about_as_often_as_it_says():
     """100 sets of 200 utterances with 10 % errors: of 95 % intervals, fewer than 87 would be chance below 1 in 1000."""
     random, covered = np.random.default_rng(0), 0
