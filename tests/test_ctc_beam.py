@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from speechc.compiler.decode.arpa import LN10, open_lm, read_arpa
+from speechc.compiler.decode.arpa import LN10, Kenlm, open_lm, read_arpa
 from speechc.compiler.decode.bias import Bias, read_phrases
 from speechc.compiler.decode.ctc_beam import CTCBeam
 from speechc.compiler.decode.fusion import TokenFusion, WordFusion
@@ -183,15 +183,19 @@ def test_kenlm_says_the_same(tmp_path):
     kenlm = pytest.importorskip("kenlm", reason="kenlm is not installed")
     path, tabbed = tmp_path / "lm.arpa", lambda found: "\t".join(filter(None, found.groups()))
     path.write_text(re.sub(r"^(-[\d.]+) (.*?)(?: (-[\d.]+))?$", tabbed, ARPA, flags=re.M))  # it wants tabs
-    other, model = kenlm.Model(str(path)), open_lm(path)
+    other, model, wrapped = kenlm.Model(str(path)), open_lm(path), Kenlm(path)
     for n in range(5):
         for words in itertools.product(["a", "ab", "b", "zz"], repeat=n):
-            state, total = model.start(), 0.0
-            for w in words:
-                got, state = model.next(state, w)
-                total += got
-            # kenlm holds float32.
-            assert total + model.end(state) == pytest.approx(LN10 * other.score(" ".join(words)), rel=1e-5)
+            for lm in (model, wrapped):
+                state, total = lm.start(), 0.0
+                for w in words:
+                    got, state = lm.next(state, w)
+                    total += got
+                # kenlm holds float32.
+                assert total + lm.end(state) == pytest.approx(LN10 * other.score(" ".join(words)), rel=1e-5)
+    # What is fused remembers by state: equal histories must be one.
+    states = [wrapped.next(wrapped.next(wrapped.start(), "ab")[1], "a")[1] for _ in range(2)]
+    assert len(set(states)) == 1 and "ab" in wrapped and "zz" not in wrapped
 
 
 @pytest.mark.parametrize(
