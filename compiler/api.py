@@ -112,6 +112,7 @@ def compile(
     ctc: int | None = None,
     front_end: str | None = None,
     features: str | None = None,
+    detect: Mapping[str, Any] | None = None,
 ) -> Artifact | Folder:
     """Compile a PyTorch model to a file for `target`, and prove that the file does what the model did.
 
@@ -136,6 +137,9 @@ def compile(
     `front_end="whisper"` (a specification as `speechc front-ends` lists them) computes a model's features inside the
     file, which then takes audio f32[N, samples]. `features`, likewise, says which features the model takes: the file
     takes them still, and its manifest says which they are.
+
+    `detect={"threshold": 0.6, "labels": ["voice"]}` says in the manifest how the model's scores are read as detections:
+    see `speechc.compiler.spans`.
 
     Raises `SpeechcError` with a code.
     """

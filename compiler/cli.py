@@ -118,6 +118,10 @@ def compile_(
     ] = None,
     front_end: FrontEnd = None,
     features: Features = None,
+    detect: Annotated[
+        str | None,
+        typer.Option("--detect", metavar="NAME=VALUE,...", help="How its scores are read: threshold=0.5,labels=voice."),
+    ] = None,
     inputs: Inputs = None,
     time_axis: TimeAxis = None,
     weights: Weights = None,
@@ -165,6 +169,7 @@ def compile_(
         ctc=ctc,
         front_end=front_end,
         features=features,
+        detect=None if detect is None else dict(_named(part) for part in detect.split(",")),
     )
     with diverted(), show.progress(quiet or as_json) as progress:
         progress(f"capturing {model}")
@@ -317,7 +322,7 @@ def _precision(int8: bool, fp16: bool, fp32: bool) -> str | None:
 def _named(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise UsageError("SC015", f"--option {text}: write NAME=VALUE")
+        raise UsageError("SC015", f"{text}: write NAME=VALUE")
     try:
         return name, json.loads(value)
     except ValueError:

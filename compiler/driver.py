@@ -36,6 +36,7 @@ from .reduce import write_reproducer
 from .report import Report
 from .samples import Feeds, as_feeds, at_lengths, check_limits, filled, fitting, stored_feeds
 from .settings import Settings
+from .spans import detection
 from .stages import Stages
 from .streamed import describe
 from .streaming import Streaming, rewrites, step_pass
@@ -153,6 +154,8 @@ class Together:
         self.tokens = tokens_of(self.branches[0].plan, self.graph)
         if first.sample_rate is not None:
             module.meta.setdefault("sample_rate", first.sample_rate)
+        if first.detect is not None:
+            module.meta["detect"] = detection(first.detect)
 
     def begin(self) -> None:
         """Run what all plans begin with."""

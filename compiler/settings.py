@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Settings:
     ctc: int | None = None  # the blank: `tokens`, decoded greedily from the log-probabilities, as one output more
     front_end: str | None = None  # features that the file computes of audio
     features: str | None = None  # features that the file takes, told in its manifest
+    detect: Mapping[str, Any] | None = None  # how its scores are read as detections: `spans.OPTIONS`
 
 
 def for_targets(settings: Settings, names: Iterable[str] | None = None) -> list[Settings]:

@@ -10,35 +10,35 @@ import numpy as np
 
 from ...ir.errors import UsageError
 from ...lowering.manifest import Port
-from .listener import Heard, Segment, listens
+from ..spans import OPTIONS, Rule, Spans
+from .listener import Heard, Segment, Stream, listens
 from .single import Arrays, SingleFile, Teller
 from .source import Source
-
-THRESHOLD = 0.5
 
 
 @listens("scores")
 class Scores(SingleFile):
-    """Detections: frames of a label at or above `threshold` (0.5), joined to segments.
+    """Detections: frames of a label at or above `threshold` (0.5), joined to segments as a `Rule` says.
 
-    `labels` name the columns of the output (by default "0", "1", ...); the manifest's `meta["detect"]` may say
-    both, and the `output`. An output without time is one score for the whole recording.
+    `labels` name the columns of the output (by default "0", "1", ...); the manifest's `meta["detect"]` may say all
+    options, and those of the caller go first. An output without time is one score for the whole recording.
     """
 
-    options = ("threshold", "labels", "output")
+    options = OPTIONS
 
     @classmethod
     def fits(cls, source: Source, decoding: Mapping[str, Any]) -> bool:
         """Whether the caller or the manifest says that there are scores."""
-        asked = {"threshold", "labels", "output"} & decoding.keys()
+        asked = set(OPTIONS) & decoding.keys()
         return source.manifest is not None and bool(asked or source.manifest.meta.get("detect"))
 
     def __init__(self, source: Source, threads: int | None = None, **decoding: Any):
         super().__init__(source, threads, **decoding)
         about = {**self.manifest.meta.get("detect", {}), **decoding}
-        self.threshold = float(about.get("threshold", THRESHOLD))
+        self.rule = Rule.of(about)
         self.output = scoring(self.manifest.outputs, about.get("output"))
-        self.labels = list(about.get("labels") or [])
+        labels = about.get("labels") or []
+        self.labels = labels.split("/") if isinstance(labels, str) else list(labels)
 
     def teller(self) -> Teller:
         """Follows the scores of one recording."""
@@ -46,10 +46,11 @@ class Scores(SingleFile):
 
     def hear(self, samples: np.ndarray) -> Heard:
         """The detections of a whole recording; none ends after it."""
-        heard = super().hear(samples)
-        for segment in heard.segments:
-            segment.end = min(segment.end, len(samples) / self.sample_rate)
-        return heard
+        return trimmed(super().hear(samples), len(samples) / self.sample_rate)
+
+    def stream(self) -> Stream:
+        """A new stream of samples; in the end no detection ends after it."""
+        return Trimmed(super().stream())
 
     @property
     def frame_seconds(self) -> float | None:
@@ -71,6 +72,33 @@ class Scores(SingleFile):
         return Fraction(hz)
 
 
+class Trimmed(Stream):
+    """A stream whose last result has no detection that ends after the audio."""
+
+    def __init__(self, inner: Stream):
+        self.inner, self.axes = inner, inner.axes
+
+    def push(self, samples: np.ndarray) -> Heard | None:
+        """Take in any number of samples."""
+        return self.inner.push(samples)
+
+    def flush(self) -> Heard:
+        """The end of the recording."""
+        heard = self.inner.flush()
+        return heard if heard.at is None else trimmed(heard, heard.at)
+
+    def reset(self) -> None:
+        """Start from the beginning."""
+        self.inner.reset()
+
+
+def trimmed(heard: Heard, seconds: float) -> Heard:
+    """A result whose detections end by then."""
+    for segment in heard.segments or []:
+        segment.end = min(segment.end, seconds)
+    return heard
+
+
 def scoring(ports: Sequence[Port], name: str | None) -> Port:
     """The output called `name`, or the first of real numbers. Raises `UsageError` SC055 where there is no such."""
     for p in ports:
@@ -82,14 +110,14 @@ def scoring(ports: Sequence[Port], name: str | None) -> Port:
 
 
 class Detected(Teller):
-    """Segments so far: runs of frames at or above the threshold, by label."""
+    """Detections so far, by label."""
 
     def __init__(self, file: Scores):
-        self.file, self.segments, self.frames = file, [], 0
-        self.open: dict[int, Segment] = {}
+        self.file = file
+        self.columns: dict[str, Spans] = {}
 
     def add(self, outputs: Arrays) -> bool:
-        """Take in frames; whether a segment began or ended."""
+        """Take in frames; whether a detection began or ended."""
         if (array := outputs.get(self.file.output.name)) is None:
             return False
         port, seconds = self.file.output, self.file.frame_seconds
@@ -98,24 +126,21 @@ class Detected(Teller):
             array = (array.astype(np.float32) - port.quant[1]) * np.float32(port.quant[0])
         rows = np.moveaxis(array, axis, 0) if seconds is not None else array[None]
         rows = rows.reshape(len(rows), -1).astype(np.float64)
-        if self.file.labels and rows.shape[1] != len(self.file.labels):
-            raise UsageError("SC055", f"{len(self.file.labels)} labels for {rows.shape[1]} scores of {port.name}")
-        return self._follow(rows, seconds)
+        labels = self.file.labels or [str(i) for i in range(rows.shape[1])]
+        if rows.shape[1] != len(labels):
+            raise UsageError("SC055", f"{len(labels)} labels for {rows.shape[1]} scores of {port.name}")
+        if not self.columns:
+            self.columns = {label: Spans(self.file.rule, seconds) for label in labels}
+        return any([c.add(score) for row in rows.tolist() for c, score in zip(self.columns.values(), row)])
 
-    def _follow(self, rows: np.ndarray, seconds: float | None) -> bool:
-        news = False
-        for row in rows:
-            start, end = (0.0, np.inf) if seconds is None else (self.frames * seconds, (self.frames + 1) * seconds)
-            self.frames += 1
-            over = set(np.flatnonzero(row >= self.file.threshold).tolist())
-            for gone in self.open.keys() - over:
-                self.open.pop(gone).going, news = False, True
-            for column in sorted(over):
-                score = float(row[column])
-                if (segment := self.open.get(column)) is None:
-                    label = self.file.labels[column] if self.file.labels else str(column)
-                    self.open[column] = segment = Segment(start, end, label, score, True)
-                    self.segments.append(segment)
-                    news = True
-                segment.end, segment.score = end, max(segment.score, score)
-        return news
+    def end(self) -> None:
+        """The recording ends here."""
+        for column in self.columns.values():
+            column.close()
+
+    @property
+    def segments(self) -> list[Segment]:
+        """By the time at which they begin."""
+        told = [(label, s) for label, column in self.columns.items() for s in column.told()]
+        found = [Segment(s.start, s.end, label, s.score, s.going) for label, s in told]
+        return sorted(found, key=lambda s: s.start)
