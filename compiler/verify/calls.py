@@ -22,9 +22,10 @@ class Call:
 
 
 class Recorder(Session):
-    """A session that keeps the calls made to it."""
+    """A session that keeps the first `most` calls made to it: the states of a decoder are large, and its calls many."""
 
-    def __init__(self, session: Session):
+    def __init__(self, session: Session, most: int):
+        self.most = most
         self.inner, self.manifest, self.runner = session, session.manifest, session.runner
         self.calls: list[Call] = []
 
@@ -36,8 +37,9 @@ class Recorder(Session):
         self.inner.reset()
 
     def run_named(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        states = {p.name: np.array(self.inner.state(p.name)) for p in self.manifest.states}
-        self.calls.append(Call({n: np.array(a) for n, a in feeds.items()}, states))
+        if len(self.calls) < self.most:
+            states = {p.name: np.array(self.inner.state(p.name)) for p in self.manifest.states}
+            self.calls.append(Call(dict(feeds), states))
         return self.inner.run_named(feeds)
 
 

@@ -91,6 +91,8 @@ def _read(path: Path, module: Module, graph: Graph, rate: int | None) -> Feeds:
     if rate is None:
         raise UsageError("SC034", "the file does not say its sample rate", hints=["--sample-rate HZ"])
     samples = read_audio(path, rate)
+    if isinstance(sizes[axis], int):  # one length alone: silence behind, or the beginning
+        samples = np.pad(samples[: sizes[axis]], (0, max(0, sizes[axis] - len(samples))))
     return as_feeds(graph, [samples.reshape([len(samples) if i == axis else 1 for i in range(len(sizes))])])
 
 

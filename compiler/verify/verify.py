@@ -36,7 +36,7 @@ from .verdict import Trial as Tried
 from .verdict import Verdict
 from .walk import Walk, walk
 
-CALLS = 12  # of a step file that are looked into, from the first on
+CALLS = 8  # of a step file that are looked into, from the first on
 
 Outputs = dict[str, np.ndarray]
 
@@ -77,7 +77,7 @@ def verify(
         found, said = trials(subject, graph, manifest, asked.audio, rate, asked.most)
         progress(f"compiling {model} again, as {path.name} was")
         built = rebuild(subject, manifest, settings, [t.feeds for t in found], progress)
-        session = Recorder(target.load(path, asked.threads))
+        session = Recorder(target.load(path, asked.threads), CALLS)
         reference, original = _references(built, graph)
         verdict = Verdict(
             model, str(path), manifest.target, manifest.precision, session.runner,
@@ -179,7 +179,7 @@ def _telling(verdict: Verdict, calls: list) -> list:
     """The calls of the shortest trial that fails, else of the shortest."""
     size = lambda i: sum(a.size for c in calls[i] for a in c.feeds.values())
     bad = [i for i, t in enumerate(verdict.trials) if not t.good]
-    return calls[min(bad or range(len(calls)), key=size)][:CALLS]
+    return calls[min(bad or range(len(calls)), key=size)]
 
 
 def _look_inside(verdict: Verdict, built: Rebuilt, path: Path, target: Target, calls, folder: Path, progress) -> None:
