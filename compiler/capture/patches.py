@@ -13,6 +13,7 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.export import _trace
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from ...ir.errors import CaptureError
@@ -123,9 +124,11 @@ def exporting(watch: Callable | None = None) -> Iterator[None]:
         setattr(owner, name, new)
     torch.backends.mha.set_fastpath_enabled(False)
     torch.backends.opt_einsum.enabled = False  # it plans with lengths as numbers
+    _trace.print = lambda *_, **__: None  # the whole graph so far, when export fails
     try:
         yield
     finally:
+        del _trace.print
         for (owner, name, _), old in zip(places, before):
             setattr(owner, name, old)
         torch.backends.mha.set_fastpath_enabled(fast)

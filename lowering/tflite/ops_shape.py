@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...ir.expr import Size
 from ...ir.graph import Op
 from .body import T
 from .registry import lower, refuse
-from .sizes import size_value
+from .sizes import size_matrix, size_value, size_vector
 
 
 @lower("reshape", integer=True)
@@ -41,8 +42,6 @@ def pad(e, op: Op, x: T) -> T:
     if mode == "constant":
         return e.pad(x, pads, op.attrs["value"])
     if mode == "reflect":
-        from .sizes import size_matrix
-
         sizes = op.result.type.sizes
         return e.op("MIRROR_PAD", [x, size_matrix(e, pads)], x.dtype, sizes, x.quant, mode=0)
     for axis, (before, after) in enumerate(pads):  # the edge: copies of the first and the last slice
@@ -52,21 +51,18 @@ def pad(e, op: Op, x: T) -> T:
     return x
 
 
-def _copies(e, part: T, axis: int, count: int) -> list[T]:
+def _copies(e, part: T, axis: int, count: Size) -> list[T]:
     if count == 0:
         return []
     if count == 1:
         return [part]
-    times = np.ones(part.rank, np.int32)
-    times[axis] = count
+    times = size_vector(e, [count if i == axis else 1 for i in range(part.rank)])
     sizes = [count if i == axis else s for i, s in enumerate(part.sizes)]
-    return [e.op("TILE", [part, e.const(times)], part.dtype, sizes, part.quant)]
+    return [e.op("TILE", [part, times], part.dtype, sizes, part.quant)]
 
 
 @refuse("pad")
-def edge_counts(op: Op) -> str | None:
-    if op.attrs["mode"] == "edge" and not all(isinstance(p, int) for pair in op.attrs["pads"] for p in pair):
-        return "edge padding by an unknown amount"
+def pad_ranks(op: Op) -> str | None:
     if op.attrs["mode"] == "reflect" and op.result.type.rank > 5:
         return "reflecting padding of more than 5 dimensions"
     return None

@@ -82,7 +82,7 @@ def T(n: int) -> int:
 
 
 _WAVES = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 13,
+    "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 13,
     "conv_dim": (16, 16, 16), "conv_kernel": (10, 3, 2), "conv_stride": (5, 2, 2), "num_conv_pos_embeddings": 16,
     "num_conv_pos_embedding_groups": 4,
 }  # fmt: skip
@@ -108,7 +108,12 @@ def _():
 def _():
     from transformers import WavLMConfig, WavLMForCTC
 
-    return WavLMForCTC(WavLMConfig(**_WAVES)), {"input_values": _AUDIO}, {"input_values": 1}, 2000
+    return (
+        WavLMForCTC(WavLMConfig(**{**_WAVES, "num_hidden_layers": 2})),
+        {"input_values": _AUDIO},
+        {"input_values": 1},
+        2000,
+    )
 
 
 @zoo("UniSpeechForCTC", "audio", (400, 1601, 3500))
@@ -240,3 +245,37 @@ def _():
         codebook_dim=4,
     )  # fmt: skip
     return DacModel(config), {"input_values": ("f", 1, 1, T)}, {"input_values": 2}, 4800
+
+
+@zoo("SEWDForCTC", "audio", (400, 1601, 3500))
+def _():
+    from transformers import SEWDConfig, SEWDForCTC
+
+    config = SEWDConfig(**_WAVES, squeeze_factor=2, max_position_embeddings=64, position_buckets=16)
+    return SEWDForCTC(config), {"input_values": _AUDIO}, {"input_values": 1}, 2000
+
+
+@zoo("SpeechT5ForSpeechToText", "audio, tokens", (400, 1601, 3500))
+def _():
+    from transformers import SpeechT5Config, SpeechT5ForSpeechToText
+
+    config = SpeechT5Config(
+        **{n: v for n, v in _WAVES.items() if n not in {"num_attention_heads", "num_hidden_layers"}}, encoder_layers=1,
+        decoder_layers=1, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+    )  # fmt: skip
+    inputs = {"input_values": _AUDIO, "decoder_input_ids": (13, 1, lambda n: n // 100)}
+    times = {"input_values": 1, "decoder_input_ids": 1}
+    return SpeechT5ForSpeechToText(config), inputs, times, 2000, {"use_cache": False}
+
+
+@zoo("MimiModel", "audio", (800, 1203, 3001), masked=None)
+def _():
+    from transformers import MimiConfig, MimiModel
+
+    config = MimiConfig(
+        hidden_size=16, num_filters=4, upsampling_ratios=[4, 2], codebook_size=32, codebook_dim=8,
+        vector_quantization_hidden_dimension=8, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2,
+        head_dim=8, intermediate_size=32, num_quantizers=3, upsample_groups=16,
+    )  # fmt: skip
+    return MimiModel(config), {"input_values": ("f", 1, 1, T)}, {"input_values": 2}, 1600

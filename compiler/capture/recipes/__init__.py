@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-FILES = ("moonshine", "sew")  # the recipes that come with speechc, one file a package's model
+FILES = ("codecs", "moonshine", "sew")  # the recipes that come with speechc, one file a package's model
 RECIPES: dict[tuple[str, str], Recipe] = {}  # by class and method; "" where the module itself is replaced
 _lock = threading.RLock()
 _loaded: set[str] = set()

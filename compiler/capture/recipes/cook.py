@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -83,17 +84,17 @@ def _standing_in(module: torch.nn.Module, found: Recipe, path: str, used: dict) 
 
 
 @contextlib.contextmanager
-def instead(module: torch.nn.Module, method: str, function: Callable) -> Iterator[None]:
-    """`function` as a method of one module, until the end of the block."""
-    before = vars(module).get(method)
-    vars(module)[method] = function
+def instead(module: torch.nn.Module, name: str, value: Any) -> Iterator[None]:
+    """`value` as the method or attribute `name` of one module, until the end of the block."""
+    had, before = name in vars(module), vars(module).get(name)
+    vars(module)[name] = value
     try:
         yield
     finally:
-        if before is None:
-            del vars(module)[method]
+        if had:
+            vars(module)[name] = before
         else:
-            vars(module)[method] = before
+            del vars(module)[name]
 
 
 def _note(r: Recipe, paths: list[str]) -> str:
