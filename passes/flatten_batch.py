@@ -52,7 +52,21 @@ def _chosen(graph: Graph) -> set[Op]:
     for op in graph.ops:
         if op.kind in WINDOWS:
             chosen.difference_update(_up_to_codes(op))
-    return chosen
+    return _with_products(chosen)
+
+
+def _with_products(chosen: set[Op]) -> set[Op]:
+    """Those in a run of ops with a linear layer: between two convolutions a row would only add reshapes."""
+    kept: set[Op] = set()
+    waiting = [op for op in chosen if op.kind == "linear"]
+    while waiting:
+        op = waiting.pop()
+        if op in kept:
+            continue
+        kept.add(op)
+        beside = [v.op for v in op.operands if v is not None and v.op is not None] + list(op.result.users)
+        waiting += [other for other in beside if other in chosen]
+    return kept
 
 
 def _up_to_codes(op: Op) -> list[Op]:
