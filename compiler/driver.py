@@ -19,7 +19,7 @@ from ..passes.base import Context, Pass, make, registered
 from .audio import read_samples
 from .batch import by_rows, fixed_batch
 from .bisect import Culprit, bisect, smallest
-from .check import FLOAT32, meaning, prove
+from .check import FLOAT32, MIN_SNR, meaning, prove
 from .check_stream import layout, loss_feeds, prove_stream, rewrite_loss, stream_feeds
 from .ctc import TOKENS, ctc_pass, tokens_of
 from .dump import DumpDir, PrintAfter
@@ -47,6 +47,7 @@ __all__ = ["Report", "Settings", "Streaming", "Subject", "build", "build_all", "
            "read_subject"]  # fmt: skip
 
 Progress = Callable[[str], None]
+MARGIN = 1.5  # dB: what is proven is proven on other samples than those that chose what stays in float
 RUN_TIME_SCALES = (
     "activations are quantized at run time, as no recordings were given; --calibrate DIR fixes their scales"
 )
@@ -76,7 +77,9 @@ def planned(
     step = step_pass(asked, hz, most_frames(subject.module)) if asked.wanted else None
     ports = [] if settings.ctc is None else [ctc_pass(next(iter(subject.module.graphs.values())), settings.ctc)]
     changes = rewrites(asked, hz)
-    return plan(target, precision, calibrated, settings.integer_ports, changes, step, note, ports)
+    least = MIN_SNR.get(precision) if settings.min_snr is None else settings.min_snr
+    reach = least + MARGIN if least else None
+    return plan(target, precision, calibrated, settings.integer_ports, changes, step, note, ports, reach)
 
 
 def build(subject: Subject, settings: Settings, progress: Progress = lambda what: None) -> Report:

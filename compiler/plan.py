@@ -27,6 +27,8 @@ OPTIMIZE = (
 )
 # The few rows of a step do not fill a product: queries, keys and values are one. Scales are found for each alone.
 STEP = {"float32": ("merge-linear{of=''}",)}
+# Fixed scales in 8 bits: first what makes ranges that 8 bits hold better.
+BEFORE_FIXED_SCALES = ("smooth", "split-outliers")
 AFTER_STREAMING = ("simplify", "fold", "cse", "dce")
 
 
@@ -39,17 +41,20 @@ def plan(
     step: str | None = None,
     note: Callable[[str], None] = lambda text: None,
     ports: Sequence[str] = (),
+    reach: float | None = None,
 ) -> list[Pass]:
     """The passes that bring a captured graph into the target's form at a precision, in order.
 
     `rewrites` change the meaning so that it can stream; `step` is the streaming pass, which makes the graph of one
     step. `note` is told what streaming leaves in float. `ports` come first of all: what they add is output too.
+    `reach`: the signal-to-noise ratio in dB that a graph with fixed 8-bit scales has to come out with.
     """
     if precision not in target.precisions:
         raise UsageError(
             "SC013", f"{target.name} has no precision {precision}", hints=[f"one of {', '.join(target.precisions)}"]
         )
-    compress = (*target.compress(precision, calibrated), *(["integer-ports"] if integer_ports else []))
+    quantized = [t for text in target.compress(precision, calibrated) for t in _fixed(text, reach)]
+    compress = (*quantized, *(["integer-ports"] if integer_ports else []))
     streaming: tuple[str, ...] = ()
     if step is not None:
         compress, streaming = (*STEP.get(precision, ()), *fixed_scales(compress, note)), (step, *AFTER_STREAMING)
@@ -57,3 +62,11 @@ def plan(
             rewrites = ("free-batch{must=True}", *rewrites)
     texts = (*ports, *NORMALIZE, *rewrites, *OPTIMIZE, *compress, *streaming, *target.legalize_for(precision))
     return [make(text) for text in texts]
+
+
+def _fixed(text: str, reach: float | None) -> tuple[str, ...]:
+    """A pass of a target's plan; one that fixes 8-bit scales is prepared, and told what to reach."""
+    mode = 'mode="static"'
+    if mode not in text:
+        return (text,)
+    return (*BEFORE_FIXED_SCALES, text.replace(mode, f"{mode}, reach={reach}") if reach else text)

@@ -161,6 +161,19 @@ def observe(
     return found
 
 
+def channel_peaks(graph: Graph, values: Sequence[Value], context: Context) -> list[np.ndarray]:
+    """The largest magnitude of every feature (the last axis) of `values` over the context's samples."""
+    peaks = [np.zeros(v.type.sizes[-1], np.float32) for v in values]
+    groups, start = _groups(graph, list(values), context.samples) if values else [], 0
+    for part in groups:
+        copy = returning(graph, part)
+        for feeds in context.samples:
+            for i, array in enumerate(context.run(copy, feeds), start):
+                peaks[i] = np.maximum(peaks[i], np.abs(array.reshape(-1, array.shape[-1])).max(0, initial=0))
+        start += len(part)
+    return peaks
+
+
 def _watch(graph: Graph, results: list[Value], samples: Sequence[Feeds], add) -> None:
     wanted = {id(v) for v in results}
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..ir.errors import UsageError
-from ..ir.graph import Builder, Graph, Op
+from ..ir.graph import Builder, Graph, Loc, Module, Op
+from ..ir.text import clone
 from .base import Context, Lossy, Pass
-from .calibrate import METHODS, observe
+from .calibrate import METHODS, Histogram, observe
+from .quantize_fallback import Noise, affordable
 from .quantize_place import INPUTS, Placement, inputs_of
 from .quantize_select import Selection, words
 from .quantize_weights import WEIGHTS, codes, elements, rows, weights_of
@@ -34,7 +38,8 @@ class Quantize(Pass):
     path pattern, `least` what has fewer weights (but not in "static": between integer ops a small one pays too).
 
     Ranges: `method` "min-max", "percentile" (the share `percentile` of numbers inside) or "mse"; `activations` is
-    "u8" or "i8"; `symmetric` puts zero in the middle.
+    "u8" or "i8"; `symmetric` puts zero in the middle. `reach`: in "static", ops that cost the most stay in float until
+    the samples come out with so many dB (0: as it comes).
     """
 
     name, stage, equal = "quantize", "compress", Lossy("snr", 20.0)
@@ -51,6 +56,7 @@ class Quantize(Pass):
     symmetric: bool = False
     method: str = "percentile"
     percentile: float = 99.999
+    reach: float = 0.0
 
     def __post_init__(self):
         for option, known in (("mode", MODES), ("method", METHODS), ("activations", ("i8", "u8")), ("per", PER)):
@@ -101,13 +107,46 @@ class Quantize(Pass):
     def _static(self, graph: Graph, sites: list[Op], glue: list[Op], context: Context) -> None:
         if not sites:
             return
-        place = Placement(graph, sites, glue, {op for op in sites if kind_of(op) in words(self.outputs)})
+        writes = {op for op in sites if kind_of(op) in words(self.outputs)}
+        place = Placement(graph, sites, glue, writes)
         seen = observe(graph, place.to_calibrate(), context)
+        if self.reach:
+            kept, reached = affordable(sites, self._noise(graph, glue, writes, seen, context), self.reach)
+            if len(kept) < len(sites):
+                said = f"{len(sites) - len(kept)} of {len(sites)} ops stay in float to reach {reached:.1f} dB"
+                context.remark("note", self.name, said, Loc(""))
+            for op in sites:
+                if op not in kept:
+                    context.remark("missed", self.name, f"{op.kind} stays in floating point: it costs the most", op)
+            place = Placement(graph, kept, glue, writes) if len(kept) < len(sites) else place
         place.choose(seen, self.activations, self.symmetric, self.method, self.percentile)
         for op in (*place.sites, *place.glue):
             grids = ", ".join(f"{place.grids[place.origin(v)].scale:.3g}" for _, v in inputs_of(op))
             context.remark("applied", self.name, f"{op.kind} in integers, input scale {grids}{_per_channel(op)}", op)
         place.build()
+
+    def _noise(
+        self, graph: Graph, glue: list[Op], writes: set[Op], seen: dict[int, Histogram], context: Context
+    ) -> Noise:
+        """What quantizing some ops adds to the outputs, on the first and the last sample; the worst output counts."""
+        feeds = context.samples[:: max(1, len(context.samples) - 1)]
+        right = [context.run(graph, f) for f in feeds]
+
+        def noise(some: Sequence[Op]) -> float:
+            copy = clone(Module({graph.name: graph}, graph.weights)).main
+            twins = dict(zip(graph.ops, copy.ops))
+            values = {v: w for op, twin in twins.items() for v, w in zip(op.results, twin.results)}
+            values |= dict(zip(graph.inputs, copy.inputs))
+            there = lambda ops: [twins[op] for op in ops]
+            place = Placement(copy, there(some), there(glue), set(there(op for op in some if op in writes)))
+            known = {id(w): seen[id(v)] for v, w in values.items() if id(v) in seen}
+            if missing := [v for v in place.to_calibrate() if id(v) not in known]:
+                known |= observe(copy, missing, context)
+            place.choose(known, self.activations, self.symmetric, self.method, self.percentile)
+            place.build()
+            return max(_noise(context.run(copy, f), r) for f, r in zip(feeds, right))
+
+        return noise
 
     def _dynamic(self, graph: Graph, op: Op, context: Context) -> None:
         per = self.per if op.kind == "linear" else "tensor"  # a window reads many rows: one scale for all
@@ -129,6 +168,11 @@ def kind_of(op: Op) -> str:
     if op.kind == "conv" and op.attrs["groups"] > 1:
         return "depthwise" if sizes[1] == 1 else "grouped"
     return "shallow" if int(np.prod(sizes[1:])) < SHALLOW else op.kind
+
+
+def _noise(found: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> float:
+    squares = lambda a: float((a.astype(np.float64) ** 2).sum())
+    return max(squares(a - b) / max(squares(b), 1e-30) for a, b in zip(found, right) if b.dtype.kind == "f")
 
 
 def _per_channel(op: Op) -> str:

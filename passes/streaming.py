@@ -15,7 +15,7 @@ class Streaming(Pass):
     `batch`: independent streams in one step (0: as many rows as the model was captured with); the batch of a capture
     for a fixed one is made to vary first (free-batch). `cache`: what attention
     keeps of the past, keys and values ("speed") or, where that is less, what they are computed from ("memory").
-    `most`: frames of input that the model can take at all (0: any number), which bounds what attention sees of the past.
+    `most`: frames of input that the model can take at all (0: any number): it bounds what attention sees of the past.
     """
 
     name, stage, equal = "streaming", "streaming", StreamedIsWhole()

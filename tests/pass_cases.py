@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Callable, Iterator
 
+import numpy as np
 from hypothesis import strategies as st
 from idiom_drawing import GRID, Idioms
 from op_cases import Case, per_channel
@@ -92,6 +93,17 @@ def linear_norm(d, x):
 
 
 @idiom
+def loud_units(d, x):
+    """A feed-forward layer of 32 hidden units, a few of which are far larger than the others."""
+    width = x.type.sizes[2]
+    loudness = np.where(np.arange(32) % d.int(11, 20) == 3, 50.0, 1.0).astype(np.float32)
+    weights = (d.weights(32, width, dtype="f32").array * loudness[:, None]).astype(np.float32)
+    y = d.b.linear(x, d.b.weight("w", weights), d.maybe(lambda: d.vector(32)), **d.carry())
+    y = d.b.emit(d.pick(("relu", "gelu", "silu")), (y,), {})
+    return d.b.mul(d.linear(y, 4, **d.carry()), d.b.const(0.02, "f32"))
+
+
+@idiom
 def norm_alone(d, x):
     return d.norm(d.first(x), 1, **d.carry())
 
@@ -131,8 +143,15 @@ def frames_read_twice(d, x):
 
 @idiom
 def two_products(d, x):
-    x = d.b.tanh(x)
-    return d.linear(x, **d.carry()), d.linear(x)
+    """Of a nonlinearity, or of a norm with weights of its own, which now and then something else reads too."""
+    if d.int(0, 3) == 3:
+        x = d.b.tanh(x)
+    else:
+        width = x.type.sizes[2]
+        bias = d.maybe(lambda: d.vector(width))
+        x = d.b.layer_norm(x, d.vector(width, "positive"), bias, axis=2, eps=1e-5, **d.carry())
+    more = (d.b.neg(x),) if d.int(0, 6) == 6 else ()
+    return d.linear(x, **d.carry()), d.linear(x), *more
 
 
 @idiom
