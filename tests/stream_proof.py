@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -14,6 +15,7 @@ from speechc.ir.interpreter import run as interpret
 from speechc.ir.text import clone, retyped
 from speechc.ir.types import Time
 from speechc.ir.verifier import verify
+from speechc.lowering.target import target
 from speechc.passes.base import Context, make
 from speechc.passes.stream import window
 from speechc.passes.stream.facts import Stream
@@ -107,6 +109,23 @@ def fails(plan: Plan) -> bool:
 def smaller(plan: Plan) -> StreamCase:
     """The case of the smallest plan found that fails."""
     return drawn(reduced(plan, fails))
+
+
+def runner(kind: str, step: Module, folder: Path):
+    """(session, run): a step graph as a file of a target, and what runs a step of it, which keeps its states itself."""
+    to = target(kind)
+    for text in to.legalize_for("float32"):
+        make(text).run(step.main, Context())
+    to.check(step.main)
+    path = folder / f"step{to.suffix}"
+    to.emit(step, path, "float32", {})
+    session = to.load(path, 1)
+
+    def run(graph, feeds, states):
+        out = session.run_named(feeds)
+        return [out[name] for name in graph.output_names]
+
+    return session, run
 
 
 # -- delays ----------------------------------------------------------------------------------------------------------

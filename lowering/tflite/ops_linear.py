@@ -9,10 +9,10 @@ from ...ir.graph import Op, Value
 from ...ir.types import Quant
 from .body import T
 from .registry import lower, refuse
+from .taps import VALID, in_parts, summed
 
-SAME, VALID = 0, 1
+SAME = 0
 RELU = 1  # ActivationFunctionType
-ONE_PASS, FASTEST = 25, 9  # taps of XNNPACK's depthwise kernels
 
 
 @lower("linear", integer=True, activates=True)
@@ -121,12 +121,14 @@ def conv(e, op: Op, x: T, w: T, b: T | None) -> T:
     stride, dilation, pads, kernel = a["stride"], a["dilation"], a["pad"], w.sizes[2:]
     channels = x.sizes[-1]
     x, stride, dilation, pads, kernel = as_2d(e, x, stride, dilation, pads, kernel)
-    x, padding, space = padded_input(e, x, kernel, stride, dilation, pads)
-    depthwise = a["groups"] == channels and a["groups"] > 1
     outputs, w = w.sizes[0], constant(w)
-    if depthwise and long_taps(op, w, kernel, stride):
-        y = split_taps(e, e.real(x), w, b, kernel[1], dilation[1], padding, space)
+    if a["groups"] == channels == outputs and in_parts(e, op, x, w, kernel, stride):
+        x = e.pad(e.real(x), ((0, 0), *pads, (0, 0)))
+        weights = (w.array if w.quant is None else e.real_array(w)).reshape(outputs, *kernel)
+        y = summed(e, x, w, weights, None if b is None else e.real_array(constant(b)), stride, dilation)
         return e.reshape(e.unary("RELU", y) if act else y, op.result.type.sizes)
+    x, padding, space = padded_input(e, x, kernel, stride, dilation, pads)
+    depthwise = a["groups"] == channels > 1
     order = w.array.reshape(outputs, w.sizes[1], *kernel)
     weights, axis = (order.transpose(1, 2, 3, 0), 3) if depthwise else (order.transpose(0, 2, 3, 1), 0)
     wq = None if w.quant is None else Quant(w.quant.scale, 0, axis if w.quant.axis is not None else None)
@@ -139,33 +141,6 @@ def conv(e, op: Op, x: T, w: T, b: T | None) -> T:
     y = e.op("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", [x, filters, bias(e, b, x, filters, outputs)],
              "i8" if quant else "f32", (x.sizes[0], *space, outputs), quant, **fields)  # fmt: skip
     return e.reshape(y, op.result.type.sizes)
-
-
-def long_taps(op: Op, w: T, kernel, stride) -> bool:
-    """Whether a depthwise convolution has more than the 25 taps of XNNPACK's one-pass kernels.
-
-    Beyond them it is 7 times slower in float and 8 times in int8, so that in parts, in float, it is faster than both.
-    """
-    line = kernel[0] == 1 and kernel[1] > ONE_PASS and stride[1] == 1
-    return line and w.dtype != "f16" and w.sizes[0] == op.operands[0].type.sizes[-1] and not op.attrs.get("dynamic")
-
-
-def split_taps(e, x: T, w: T, b: T | None, taps: int, dilation: int, padding: int, space: list[Size]) -> T:
-    """The sum of depthwise convolutions of at most 9 taps (XNNPACK's fastest), on shifted parts of the input."""
-    if padding == SAME:
-        reach = (taps - 1) * dilation
-        x = e.pad(x, ((0, 0), (0, 0), (reach // 2, reach - reach // 2), (0, 0)))
-    channels, total = w.sizes[0], None
-    weights = e.real_array(w).reshape(channels, taps)
-    for at in range(0, taps, FASTEST):
-        count = min(FASTEST, taps - at)
-        part = e.slice(x, 2, at * dilation, space[1] + (at + count - 1) * dilation)
-        filters = e.derived(w, f"taps{at}", weights[:, at : at + count].T.reshape(1, 1, count, channels).copy())
-        offset = bias(e, b if at == 0 else None, x, filters, channels)
-        y = e.op("DEPTHWISE_CONV_2D", [part, filters, offset], "f32", (x.sizes[0], *space, channels), padding=VALID,
-                 strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=dilation, depthMultiplier=1)  # fmt: skip
-        total = y if total is None else e.add(total, y)
-    return total
 
 
 def as_2d(e, x: T, stride, dilation, pads, kernel):
@@ -246,12 +221,17 @@ def conv_transpose(e, op: Op, x: T, w: T, b: T | None) -> T:
     # [groups, in, out, tap, phase, tap, phase] -> out channels by (phase h, phase w, output), taps backwards
     parts = full.reshape(groups, -1, per, taps[0], sh, taps[1], sw)[:, :, :, ::-1, :, ::-1]
     filters = parts.transpose(0, 4, 6, 2, 3, 5, 1).reshape(groups * sh * sw * per, *taps, -1)
-    filters = widened(e, op, x, e.derived(w, "phases", np.ascontiguousarray(filters), phase_scales(e, w, filters)))
+    scales = phase_scales(e, w, filters)
     grown = e.pad(x, ((0, 0), *((t - 1, t - 1) for t in taps), (0, 0)))
-    space = [s + t - 1 for s, t in zip(x.sizes[1:3], taps)]
-    y = e.op("CONV_2D", [grown, filters, e.const(np.zeros(filters.sizes[0], np.float32))], "f32",
-             (x.sizes[0], *space, filters.sizes[0]), padding=VALID, strideH=1, strideW=1, dilationHFactor=1,
-             dilationWFactor=1)  # fmt: skip
+    if filters.shape[-1] == 1 and len(filters) == groups and in_parts(e, op, x, w, taps, (1, 1)):
+        real = filters if scales is None else filters * scales[0].reshape(-1, 1, 1, 1)
+        y = summed(e, grown, w, real[..., 0], None, (1, 1), (1, 1))
+    else:
+        filters = widened(e, op, x, e.derived(w, "phases", np.ascontiguousarray(filters), scales))
+        space = [s + t - 1 for s, t in zip(x.sizes[1:3], taps)]
+        y = e.op("CONV_2D", [grown, filters, e.const(np.zeros(filters.sizes[0], np.float32))], "f32",
+                 (x.sizes[0], *space, filters.sizes[0]), padding=VALID, strideH=1, strideW=1, dilationHFactor=1,
+                 dilationWFactor=1)  # fmt: skip
     y = interleaved(e, y, groups, sh, sw, per)
     for axis, (s, k, st, (p, q), o) in enumerate(zip(x.sizes[1:3], (kh, kw), stride, pads, more), 1):
         want = (s - 1) * st + k + o - q
