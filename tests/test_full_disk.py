@@ -39,8 +39,8 @@ def graph(tmp_path) -> Path:
     [
         ["compile", "{graph}", "-t", "onnx", "-o", "."],
         ["compile", "{graph}", "-t", "tflite", "-o", "."],
-        ["compile", "{graph}", "-t", "coreml", "-o", "."],
-        ["compile", "{graph}", "-t", "tensorrt", "-o", "."],
+        pytest.param(["compile", "{graph}", "-t", "coreml", "-o", "."], marks=pytest.mark.slow),
+        pytest.param(["compile", "{graph}", "-t", "tensorrt", "-o", "."], marks=pytest.mark.slow),
         ["opt", "{graph}", "-p", "simplify", "-o", "x.sir"],
         ["opt", "{graph}", "-p", "simplify", "--dump-ir", "."],
     ],
