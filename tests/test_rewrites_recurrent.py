@@ -27,6 +27,14 @@ BOUNDS = [
 ]
 
 
+def crossed(names):
+    """(name, pass, chunk, right) of every layer with every bound; the quick loop has each, but not each pair."""
+    for i, name in enumerate(names):
+        for j, bound in enumerate(BOUNDS):
+            marks = [] if i % len(BOUNDS) == j else [pytest.mark.slow]
+            yield pytest.param(name, *bound, id=f"{name}-{bound[0]}", marks=marks)
+
+
 class Recurrent(nn.Module):
     def __init__(self, layer, start=None):
         super().__init__()
@@ -52,8 +60,7 @@ def by_chunk(model, x, chunk, right):
     return torch.cat([whole[:, :, :half], torch.cat(back, 1)], 2)
 
 
-@pytest.mark.parametrize("text, chunk, right", BOUNDS, ids=[b[0] for b in BOUNDS])
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name, text, chunk, right", list(crossed(LAYERS)))
 def test_chunks_start_from_what_follows_them(name, text, chunk, right):
     model, module = captured(name, batch=2)
     after, remarks = rewritten(module, text)
@@ -129,8 +136,7 @@ def test_flips_around_a_recurrence():
         assert_close(evaluate64(after, {"x": x})[0], torch.cat(parts, 1).numpy(), 1e-7)
 
 
-@pytest.mark.parametrize("text, chunk, right", BOUNDS, ids=[b[0] for b in BOUNDS])
-@pytest.mark.parametrize("name", ["lstm", "gru, no biases", "rnn"])
+@pytest.mark.parametrize("name, text, chunk, right", list(crossed(["lstm", "gru, no biases", "rnn"])))
 def test_bounded_recurrences_stream(name, text, chunk, right):
     assert_streams(captured(name)[1], text, chunk=2 * chunk)
 
