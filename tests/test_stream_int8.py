@@ -100,6 +100,12 @@ MODELS = {
 }
 
 
+def on_targets(quick: str) -> list:
+    """(target, model) of all, those but one model on the target `quick` slow."""
+    every = [(t, n) for t in PACKAGES for n in MODELS]
+    return [pytest.param(*c, marks=[] if c == (quick, QUICK) else [pytest.mark.slow]) for c in every]
+
+
 def sample(shape: tuple[int, int], axis: int, frames: int) -> np.ndarray:
     """Noise of `frames` frames on `axis`, seeded by their number."""
     sizes = (*shape[:axis], frames, *shape[axis:])
@@ -133,8 +139,7 @@ def streamed(artifact, x: np.ndarray, axis: int, seed: int = 0) -> np.ndarray:
 
 
 # -- all integers --------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", [n if n == QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])
-@pytest.mark.parametrize("target", PACKAGES)
+@pytest.mark.parametrize(("target", "name"), on_targets("tflite"))
 def test_integer_files_are_equal_to_the_bit(target, name, tmp_path):
     pytest.importorskip(PACKAGES[target])
     module, shape, axis, samples = model(name)
@@ -184,8 +189,7 @@ def graphs(name: str, target: str, precision: str) -> tuple[Module, Module]:
     return whole, subject.module
 
 
-@pytest.mark.parametrize("name", [n if n == QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])
-@pytest.mark.parametrize("target", PACKAGES)
+@pytest.mark.parametrize(("target", "name"), on_targets("onnx"))
 def test_step_graphs_compute_and_keep_the_same_codes(target, name):
     whole, step = graphs(name, target, "int8")
     (port,) = whole.main.inputs
