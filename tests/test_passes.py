@@ -31,6 +31,7 @@ PASSES = [name for name, cls in registered().items() if not isinstance(cls.equal
 TEXTS = [*PASSES, "merge-linear{of=''}", "quantize{mode='dynamic', least=1}", "quantize{mode='weights', least=1}"]
 TEXTS += ["conv-context{mode='chunk', chunk=12}", "normalise{mode='fixed'}", "normalise{mode='window', frames=12}"]
 TEXTS += ["bidirectional{mode='forward'}"]
+COSTLY = ("float16", "integer-ports", "free-batch", "fuse-activation")  # quick: on any graph only, and their own tests
 DRAWINGS = 120
 SHARE = 0.05  # of the drawings each pass has to change
 
@@ -95,7 +96,7 @@ def check(text: str, case) -> bool:
     return printed != print_module(before)
 
 
-@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("text", [pytest.param(t, marks=[pytest.mark.slow] if t in COSTLY else []) for t in TEXTS])
 @given(case=idiom_graph())
 @settings(DRAWN, max_examples=60)
 def test_a_pass_keeps_what_it_declares(text, case):
