@@ -137,6 +137,7 @@ def test_options_that_the_family_does_not_have(folder):
         folder.listen(language="en")
 
 
+@pytest.mark.slow
 def test_parts_that_do_not_fit():
     model = parts()
     model.parts["decoder"].inputs = {"tokens": "i64[1,T]", "memory": "f32[1,11,8]"}
@@ -148,6 +149,7 @@ def test_parts_that_do_not_fit():
         assemble(model)
 
 
+@pytest.mark.slow
 def test_graphs_that_do_something_else(monkeypatch):
     """A decoder that changes between capture and proof is noticed."""
     model, calls = parts(), []
