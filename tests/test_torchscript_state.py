@@ -81,7 +81,7 @@ class Exchange(nn.Module):
     ("make", "size", "states"),
     [
         (Context, 8, {"last": 0.5}),
-        (Recurrent, (5, 8), {"state_0": 0, "state_1": 0}),
+        pytest.param(Recurrent, (5, 8), {"state_0": 0, "state_1": 0}, marks=pytest.mark.slow),
         (Exchange, 8, {"one": 1, "two": 2, "many_0": 0, "many_1": 1, "count": 0}),
     ],
 )
