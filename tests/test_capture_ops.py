@@ -295,7 +295,10 @@ ATTENTION = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ATTENTION)
+COMMON = ("cross", "bool mask", "chunks", "grouped")  # what the quick loop has
+
+
+@pytest.mark.parametrize("name", [n if n in COMMON else pytest.param(n, marks=pytest.mark.slow) for n in ATTENTION])
 def test_attention(name):
     compare(ATTENTION[name], (2, "T", 8))
 
@@ -377,7 +380,7 @@ def test_multihead_attention(name):
     compare(Multihead(how, **options).eval(), (1, "T", 8))
 
 
-@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("batch_first", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("make", [nn.LSTM, nn.GRU, nn.RNN], ids=lambda m: m.__name__)
 def test_recurrent_states(make, batch_first):
     """Bidirectional, two layers, batch of 3: outputs and last states."""
