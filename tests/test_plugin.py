@@ -157,6 +157,7 @@ def test_without_a_compiler(site, net, tmp_path):
     assert not (tmp_path / "net.c").exists()
 
 
+@pytest.mark.slow
 def test_what_it_lacks_is_named_by_module(site, net, tmp_path):
     text = NET.replace("sin(%2)", "erf(%2)").replace("pow(%3, f32(2.0))", "mul(%3, %3)")
     status, _, err = speechc(saved(text, tmp_path / "erf.sir"), "--target", "c", site=site, cwd=tmp_path)
