@@ -255,7 +255,7 @@ NORMS = lambda: randomised(
 DENSE = lambda: nn.Sequential(nn.Linear(32, 48), nn.ReLU(), nn.Linear(48, 32))
 
 CASES = [
-    Case("linear", DENSE, ((1, 7, 32),), ("linear", "relu"), quick=True),
+    Case("linear", DENSE, ((1, 7, 32),), ("linear", "relu")),
     Case("conv", CONV_STACK, ((1, 10, 40),), ("conv",), "iOS15", flexible={2: (30, 200)}, sizes=(40, 77), quick=True),
     Case("conv half", CONV_STACK, ((1, 10, 40),), ("conv",), half=True),
     Case("conv 2-D", SUBSAMPLE, ((1, 1, 41, 32),), ("conv",), flexible={2: [41, 60, 97]}, sizes=(41, 97)),
