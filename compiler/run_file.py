@@ -36,6 +36,7 @@ class Line:
     segments: list[dict[str, Any]] | None = None
     notes: list[Note] = field(default_factory=list)
     alternatives: list[Alternative] | None = None
+    usage: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -43,6 +44,8 @@ class Line:
         more = {} if self.segments is None else {"segments": self.segments}
         if self.alternatives is not None:
             more["alternatives"] = [a.as_dict() for a in self.alternatives]
+        if self.usage is not None:
+            more["usage"] = self.usage
         if self.notes:
             more["notes"] = {n.kind: n.text for n in self.notes}
         return {"at_ms": self.at, **what, **more, "final": self.final}
@@ -70,7 +73,7 @@ def line_of(heard: Heard) -> Line:
             outputs[name]["frames"] = list(heard.frames[name])
     at = None if heard.at is None else 1000 * heard.at
     segments = None if heard.segments is None else [s.as_dict() for s in heard.segments]
-    return Line(at, heard.text, outputs, heard.final, segments, heard.notes, heard.alternatives)
+    return Line(at, heard.text, outputs, heard.final, segments, heard.notes, heard.alternatives, heard.usage)
 
 
 def run_file(path: Path, source: Path, stream: bool = False, threads: int | None = None) -> Iterator[Line]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -66,7 +66,33 @@ def spoken(segment: Segment) -> str:
     """A detection as a line."""
     if segment.going:
         return f"{segment.start:8.2f} s to      ...    {segment.label}"
-    return f"{segment.start:8.2f} s to {segment.end:8.2f} s  {segment.label}  {segment.score:.3f}"
+    score = "" if segment.score is None else f"  {segment.score:.3f}"
+    return f"{segment.start:8.2f} s to {segment.end:8.2f} s  {segment.label}{score}"
+
+
+def usage(found: Mapping[str, Any]) -> None:
+    """What the stages of a cascade took, on standard error: how long each was awake, and what that saved."""
+    table = Table("stage", "woken", "heard, s", "of the audio", "calls", "MACs", "if always awake", "seconds", box=None)
+    count = lambda n: "not known" if n is None else f"{n:,}"
+    for s in found["stages"]:
+        table.add_row(
+            s["stage"],
+            str(s["wakes"]),
+            f"{s['heard_s']:.2f}",
+            f"{s['duty']:.1%}",
+            f"{s['calls']:,}",
+            count(s["macs"]),
+            count(s["macs_always"]),
+            f"{s['seconds']:.3f}",
+        )
+    table.add_row(
+        "all", "", f"of {found['audio_s']:.2f}", "", "", count(found["macs"]), count(found["macs_always"]),
+        f"{found['seconds']:.3f}",
+    )  # fmt: skip
+    err = console()
+    err.print(table)
+    if found["saved"] is not None:
+        err.print(f"{found['saved']:.1%} of the multiply-accumulates saved")
 
 
 def summary(found: Summary) -> None:

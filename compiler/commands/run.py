@@ -78,6 +78,8 @@ def run(
                     print(json.dumps(named | line_of(heard).as_dict()), flush=True)
                 else:
                     printer.show(name, heard)
+                    if heard.usage is not None and not quiet:
+                        show_heard.usage(heard.usage)
         finally:
             if as_json and audio.is_dir():
                 print(json.dumps(summary.as_dict()), flush=True)

@@ -3,6 +3,7 @@
 `open_listener(path)` opens a file with its manifest, or a folder with several (`bundle.json`).
 """
 
+from ..cascade import cascade  # noqa: F401 (registers its kind)
 from . import attention, ctc, outputs, scores, transducer  # noqa: F401 (each registers its kind)
 from .listener import Heard, Listener, Segment, Stream, joined, listens
 from .opening import open_listener

@@ -21,12 +21,15 @@ KINDS: dict[str, type[Listener]] = {}  # by kind; the first that fits a file ope
 
 @dataclass
 class Segment:
-    """A detection: what (`label`) from when to when (seconds), its highest score, and whether it goes on."""
+    """A detection: what (`label`) from when to when (seconds), its highest score, and whether it goes on.
+
+    Of a text (in a cascade) there is no score.
+    """
 
     start: float
     end: float
     label: str
-    score: float
+    score: float | None
     going: bool = False
 
     def as_dict(self) -> dict[str, Any]:
@@ -44,6 +47,7 @@ class Heard:
     result before, `frames` says which (first, end). `at`: seconds of audio heard so far (None: not known). `notes`:
     what the caller should know, such as silence that was put behind a recording shorter than the file takes.
     `alternatives`: what a search found, the best first, with scores and times (None: there was no search).
+    `usage`: of a cascade, in the end, what each stage took.
     """
 
     text: str | None
@@ -54,6 +58,7 @@ class Heard:
     final: bool = True
     notes: list[Note] = field(default_factory=list)
     alternatives: list[Alternative] | None = None
+    usage: dict[str, Any] | None = None
 
 
 class Stream(ABC):
@@ -181,4 +186,4 @@ def joined(parts: Sequence[Heard], axes: Mapping[str, int]) -> Heard:
     outputs = {n: np.concatenate(a, axes[n]) if n in axes else a[-1] for n, a in found.items()}
     frames = {n: (0, a.shape[axes[n]]) for n, a in outputs.items() if n in axes}
     notes = [n for p in parts for n in p.notes]
-    return Heard(last.text, outputs, last.segments, frames, last.at, True, notes, last.alternatives)
+    return Heard(last.text, outputs, last.segments, frames, last.at, True, notes, last.alternatives, last.usage)

@@ -1,4 +1,4 @@
-"""What lies at a path: one file with its manifest, or a folder of several that `bundle.json` describes."""
+"""What lies at a path: one file with its manifest, a folder of several that `bundle.json` describes, or a cascade."""
 
 from __future__ import annotations
 
@@ -33,12 +33,15 @@ class Source:
 
 def read_source(path: Path) -> Source:
     """What lies at `path`. Raises `UsageError`: SC010, SC036, and SC054 for a bundle that is malformed."""
-    listed = path if path.name == BUNDLE else path / BUNDLE
+    listed = path if path.suffix == ".json" else path / BUNDLE
     if manifest_path(path).exists() or not listed.is_file():
         return Source(path, {MAIN: path}, {MAIN: driver.manifest_of(path)})
     try:
         about = json.loads(listed.read_text())
-        kind, files = str(about["kind"]), {str(n): listed.parent / f for n, f in about["files"].items()}
+        kind = str(about["kind"])
+        if "stages" in about:  # each has files of its own
+            return Source(listed, {}, {}, kind, about)
+        files = {str(n): listed.parent / f for n, f in about["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UsageError("SC054", f"{listed} does not say its kind and its files") from None
     return Source(listed.parent, files, {n: driver.manifest_of(f) for n, f in files.items()}, kind, about)
