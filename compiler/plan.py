@@ -57,7 +57,8 @@ def plan(
     compress = (*quantized, *(["integer-ports"] if integer_ports else []))
     streaming: tuple[str, ...] = ()
     if step is not None:
-        compress, streaming = (*STEP.get(precision, ()), *fixed_scales(compress, note)), (step, *AFTER_STREAMING)
+        fixed = fixed_scales(compress, note, make(step).chunk == 1)
+        compress, streaming = (*STEP.get(precision, ()), *fixed), (step, *AFTER_STREAMING)
         if make(step).batch > 1:
             rewrites = ("free-batch{must=True}", *rewrites)
     texts = (*ports, *NORMALIZE, *rewrites, *OPTIMIZE, *compress, *streaming, *target.legalize_for(precision))

@@ -157,12 +157,17 @@ def step_pass(s: Streaming, hz: Fraction | None, most: int | None = None) -> str
     return f"{PASS}{{chunk={chunk}, batch={s.batch or 0}, cache='{s.cache}'{bound}}}"
 
 
-def fixed_scales(compress: tuple[str, ...], note: Callable[[str], None] = lambda text: None) -> tuple[str, ...]:
+def fixed_scales(
+    compress: tuple[str, ...], note: Callable[[str], None] = lambda text: None, one_frame: bool = False
+) -> tuple[str, ...]:
     """Of the passes that quantize, those whose scales do not depend on how audio is cut into chunks.
 
     A scale found at run time over a whole tensor is another one for every chunk; one found for each frame is not.
+    Steps of `one_frame` have nothing but frames to quantize: matrix products take a scale for each.
     Raises `UnsupportedError` SC208 where nothing is left; `note` is told what is left out.
     """
+    if one_frame:
+        compress = tuple(_by_frame(text) if 'per="tensor"' in text else text for text in compress)
     kept = tuple(text for text in compress if 'per="tensor"' not in text)
     if len(kept) == len(compress):
         return compress
@@ -175,3 +180,8 @@ def fixed_scales(compress: tuple[str, ...], note: Callable[[str], None] = lambda
         )
     note(f"{why}: such layers stay in float; --calibrate DIR fixes the scales")
     return kept
+
+
+def _by_frame(text: str) -> str:
+    """The quantizer with a scale for every row, and none for windows, which see several."""
+    return re.sub(r'kinds="[^"]*"', 'kinds="linear"', text.replace('per="tensor"', 'per="row"'), count=1)

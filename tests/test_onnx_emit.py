@@ -22,7 +22,6 @@ ONNX = target("onnx")
 quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 # Ops and forms that the target declines in every form, with reasons in legal.py.
-DECLINED = {"linear.dynamic.row"}
 
 
 def emitted(case, folder, precision="float32", **options):
@@ -58,7 +57,7 @@ def tolerance_of(kind: str) -> float:
     return 2e-2 if "dynamic" in kind else 1e-2 if "qdq" in kind else 1e-5
 
 
-@pytest.mark.parametrize("kind", sorted(set(op_cases._table()) - DECLINED))
+@pytest.mark.parametrize("kind", sorted(op_cases._table()))
 def test_op(kind):
     tried = []
 
@@ -277,7 +276,7 @@ def test_all_illegal_ops_at_once(tmp_path):
     b = Builder(graph, Loc("encoder.conv"))
     y = b.conv(x, b.weight("w", np.ones((2, 3, 3), np.float32)), None, channel_last=True)
     with b.at(Loc("encoder.linear")):
-        q = b.weight("q", np.ones((4, 2), np.int8), quant=Quant(0.1))
+        q = b.weight("q", np.ones((4, 2), np.int8), quant=Quant(0.1, 3))
         y = b.linear(y, q, None, dynamic="row")
     graph.output(y, "y")
     with pytest.raises(UnsupportedError) as caught:

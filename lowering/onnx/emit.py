@@ -142,8 +142,10 @@ class Emitter:
             self._constants[key] = self._initializer(self.names.claim(name), self.onnx.tensor(array))
         return self._constants[key]
 
-    def weight(self, v: Value, form: str = "", change: Callable[[np.ndarray], np.ndarray] | None = None, shape=None):
-        """A weight as an initializer under its own name; or `change(its array)`, of `shape`, under `name.form`.
+    def weight(
+        self, v: Value, form: str = "", change: Callable[[np.ndarray], np.ndarray] | None = None, shape=None, dtype=None
+    ):
+        """A weight as an initializer under its own name; or `change(its array)` (`shape`, `dtype`) as `name.form`.
 
         The array is looked at, changed and forgotten when the file is written.
         """
@@ -151,7 +153,7 @@ class Emitter:
         if key not in self._constants:
             weight = v.payload if v.kind == "weight" else self.graph.weights[v.name]
             name = self.names.claim(f"{weight.name}.{form}" if form else weight.name)
-            type = weight.type if shape is None else weight.type.with_(shape=shape, quant=None)
+            type = weight.type if shape is None else Tensor(dtype or weight.type.dtype, shape)
             load = (lambda: change(weight.array)) if change else (lambda: weight.array)
             self._constants[key] = self._initializer(name, self._lazy(name, type, load))
         return self._constants[key]

@@ -42,8 +42,10 @@ def why_not(op: Op) -> str | None:
         return f"then={op.attrs['then']!r} follows floating-point arithmetic only"
     if op.attrs.get("out"):
         return "integer arithmetic on quantized operands; ONNX wants quantize, the op in float, and dequantize"
-    if op.attrs.get("dynamic") and (op.kind not in ("linear", "conv") or op.attrs["dynamic"] != "tensor"):
-        return f"{op.kind} with dynamic={op.attrs['dynamic']!r}: whole tensors are quantized, for linear and conv only"
+    if op.attrs.get("dynamic") and op.kind not in ("linear", "conv"):
+        return f"{op.kind} with dynamic={op.attrs['dynamic']!r}: for linear and conv only"
+    if op.attrs.get("dynamic") == "row" and op.kind != "linear":
+        return "convolutions quantize the whole of what they read"
     if op.attrs.get("dynamic") and any(isinstance(p, Expr) for pair in op.attrs.get("pad", ()) for p in pair):
         return "dynamic quantization wants pads of known size"
     first = next((v.type for v in op.operands if v is not None), None)

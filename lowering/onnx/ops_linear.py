@@ -21,7 +21,7 @@ def _(e, a, b):
 def _(e, x, w, b, *, dynamic=None):
     """One MatMul with the weight stored as [inputs, outputs], and one Add: what onnxruntime runs fastest."""
     if dynamic:
-        return dynamic_linear(e, x, w, b)
+        return dynamic_linear(e, x, w, b, dynamic)
     y = e.node("MatMul", [x, transposed(e, w)])
     if b is None:
         return y

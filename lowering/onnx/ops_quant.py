@@ -80,8 +80,10 @@ def transposed_codes(e, q: Value):
     return e.weight(q, "T", lambda a: a.T, q.type.sizes[::-1])
 
 
-def dynamic_linear(e, x: Value, w: Value, b: Value | None):
-    """int8 product with scales found at run time."""
+def dynamic_linear(e, x: Value, w: Value, b: Value | None, per: str):
+    """int8 product with scales found at run time, one for all rows of `x` (`per` "tensor") or one a row."""
+    if per == "row" and not all(n == 1 for n in x.type.sizes[:-1]):
+        return _by_row(e, x, w, b)
     codes, scale, zero = run_time_codes(e, x)
     return _integer_product(e, codes, scale, zero, transposed_codes(e, w), w.type.quant, b)
 
@@ -94,15 +96,41 @@ def run_time_codes(e, x: Value):
     return e.cache[key]
 
 
+def _by_row(e, x: Value, w: Value, b: Value | None):
+    """As `fake_quantize(x, "row")` means it; MatMulInteger has one zero point: those of rows come off behind."""
+    key, last = ("row codes", id(x)), (x.type.rank - 1,)
+    if key not in e.cache:
+        low = e.node("Min", [e.reduce("ReduceMin", x, last, True), np.float32(0)])
+        high = e.node("Max", [e.reduce("ReduceMax", x, last, True), np.float32(0)])
+        scale = e.node("Div", [e.node("Sub", [high, low]), np.float32(255)])
+        scale = e.node("Where", [e.node("Equal", [scale, np.float32(0)]), np.float32(1), scale])
+        least, most = np.float32(0), np.float32(255)
+        zero = e.node("Clip", [e.node("Round", [e.node("Neg", [e.node("Div", [low, scale])])]), least, most])
+        codes = e.node("Add", [e.node("Round", [e.node("Div", [x, scale])]), zero])
+        codes = e.node("Cast", [e.node("Clip", [codes, least, most])], to=int(e.tensor_type("u8").dtype))
+        e.cache[key] = codes, scale, zero
+    codes, scale, zero = e.cache[key]
+    columns = w.type.sizes[0]
+    sums = e.weight(w, "sums", lambda a: a.sum(1, dtype=np.int32), (columns,), "i32")
+    total = e.node("MatMulInteger", [codes, transposed_codes(e, w), np.uint8(0), np.int8(0)])
+    total = e.node("Sub", [total, e.node("Mul", [e.node("Cast", [zero], to=int(e.tensor_type("i32").dtype)), sums])])
+    total = e.node("Cast", [total], to=int(e.tensor_type("f32").dtype))
+    y = e.node("Mul", [total, e.node("Mul", [scale, _output_scale(e, w.type.quant)])])
+    return y if b is None else e.node("Add", [y, b])
+
+
+def _output_scale(e, quant: Quant):
+    """The scales of a weight, one an output or one for all."""
+    if isinstance(quant.scale, float):
+        return e.constant(np.float32(quant.scale))
+    return e.scale(quant.scale) if quant.axis is not None else _whole_scale(e, quant)
+
+
 def _integer_product(e, codes, scale, zero, matrix, quant: Quant, b: Value | None):
     """The chain that onnxruntime fuses to MatMulIntegerToFloat or DynamicQuantizeMatMul."""
-    if isinstance(quant.scale, float):
-        w_scale = e.constant(np.float32(quant.scale))
-    else:
-        w_scale = e.scale(quant.scale) if quant.axis is not None else _whole_scale(e, quant)
     total = e.node("MatMulInteger", [codes, matrix, zero, np.int8(0)])
     total = e.node("Cast", [total], to=int(e.tensor_type("f32").dtype))
-    y = e.node("Mul", [total, e.node("Mul", [scale, w_scale])])
+    y = e.node("Mul", [total, e.node("Mul", [scale, _output_scale(e, quant)])])
     return y if b is None else e.node("Add", [y, b])
 
 
