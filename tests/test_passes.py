@@ -32,6 +32,7 @@ TEXTS = [*PASSES, "merge-linear{of=''}", "quantize{mode='dynamic', least=1}", "q
 TEXTS += ["conv-context{mode='chunk', chunk=12}", "normalise{mode='fixed'}", "normalise{mode='window', frames=12}"]
 TEXTS += ["bidirectional{mode='forward'}"]
 COSTLY = ("float16", "integer-ports", "free-batch", "fuse-activation")  # quick: on any graph only, and their own tests
+SHORT = [t if t in PASSES and t not in COSTLY else pytest.param(t, marks=pytest.mark.slow) for t in TEXTS]
 DRAWINGS = 120
 SHARE = 0.05  # of the drawings each pass has to change
 
@@ -96,7 +97,7 @@ def check(text: str, case) -> bool:
     return printed != print_module(before)
 
 
-@pytest.mark.parametrize("text", [pytest.param(t, marks=[pytest.mark.slow] if t in COSTLY else []) for t in TEXTS])
+@pytest.mark.parametrize("text", SHORT)
 @given(case=idiom_graph())
 @settings(DRAWN, max_examples=60)
 def test_a_pass_keeps_what_it_declares(text, case):
