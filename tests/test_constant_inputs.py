@@ -27,9 +27,9 @@ X = np.random.default_rng(0).standard_normal((1, 40)).astype(np.float32)
     ("inputs", "arguments"),
     [
         ({"x": X, "sr": 16000}, (16000,)),
-        ({"sr": 8000, "x": X}, (8000,)),
-        ({"x": X, "sr": 16000, "loud": False}, (16000, False)),
-        ([X, 16000], (16000,)),
+        pytest.param({"sr": 8000, "x": X}, (8000,), marks=pytest.mark.slow),
+        pytest.param({"x": X, "sr": 16000, "loud": False}, (16000, False), marks=pytest.mark.slow),
+        pytest.param([X, 16000], (16000,), marks=pytest.mark.slow),
         ((X, 8000), (8000,)),
         ([X, 16000, False], (16000, False)),
         ({"x": torch.from_numpy(X), "sr": 16000}, (16000,)),
