@@ -290,6 +290,7 @@ def test_two_plugins_of_one_name_clash(site, net, tmp_path):
     assert "c (speechc_c, of speechc-c 0.1)" in err and "c (my_c, of my-c 1.0)" in err
 
 
+@pytest.mark.slow
 def test_a_module_that_is_not_there(tmp_path):
     install(tmp_path / "site", "bad-plugin", {}, {"bad": "bad_plugin:target"})
     status, _, err = speechc("ops", site=tmp_path / "site", cwd=tmp_path)
