@@ -57,6 +57,16 @@ def test_what_is_new_is_said():
     assert [found.add(s) for s in (0, 0.9, 0.9, 0.9, 0, 0, 0.9, 0, 0)] == [0, 0, 1, 0, 0, 1, 0, 0, 0]
 
 
+def test_the_end_of_a_recording_counts_as_long():
+    """Two frames and one of silence, which may be a gap: too short while it goes on, but not at the end."""
+    found = Spans(Rule.of({"least_ms": 64, "gap_ms": 64}), FRAME)
+    for score in (0.9, 0.9, 0.1):
+        found.add(score)
+    assert found.told() == []
+    found.close()
+    assert [(s.start, s.end) for s in found.told()] == [(0, 3 * FRAME)]
+
+
 @pytest.mark.parametrize(
     "about", [{"like": "nobody"}, {"threshold": "high"}, {"release": 0.6}, {"smooth": 0}, {"gap_ms": -1}]
 )
