@@ -60,6 +60,7 @@ def _named(name: str, parts: Parts) -> Subject:
         raise CaptureError("SC407", f"{name} gives {len(graph.outputs)} outputs, not {', '.join(part.outputs)}")
     graph.output_names = list(part.outputs)
     subject.name = name
+    subject.sample |= {port: np.asarray(array) for port, array in part.sample.items()}
     return subject
 
 

@@ -10,9 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...ir.errors import UnsupportedError, UsageError
 from ...ir.text import clone
+from ...passes.front_end.reference import signal
 from .. import driver
+from ..audio import read_samples
 from ..listen.source import BUNDLE
 from ..place import Workshop
 from ..report import Report
@@ -80,6 +84,8 @@ def build(assembly: Assembly, settings: Settings, progress: Callable[[str], None
             if name in samples:
                 own.calibration = samples[name]
             reports[name] = _built(subject, own, told, len(reports) == 0)
+            if len(reports) == 1:
+                _hear(assembly, reports[name].artefact, settings.calibration)
             if len(reports) == 1 and settings.calibration is not None:
                 progress("hearing the calibration recordings for the parts behind")
                 samples = behind(assembly, reports[name].artefact, settings.calibration)
@@ -92,6 +98,23 @@ def build(assembly: Assembly, settings: Settings, progress: Callable[[str], None
         report.artefact = final / report.artefact.name
         report.files = [final / f.name for f in report.files]
     return Bundle(final, reports, about, time.perf_counter() - start)
+
+
+def _hear(assembly: Assembly, first: Path, calibration: Any) -> None:
+    """Give the parts behind the first, as samples, what it makes of audio: a recording, or the front ends' signal."""
+    manifest = driver.manifest_of(first)
+    (port, *others) = manifest.inputs
+    if others or len(port.shape) != 2 or not isinstance(port.shape[1], int) or manifest.sample_rate is None:
+        return
+    audio = signal(manifest.sample_rate, port.shape[1])[None]
+    if isinstance(calibration, (str, Path)):
+        audio = next(iter(read_samples(Path(calibration), manifest.sample_rate)))
+    if not isinstance(audio, np.ndarray) or audio.shape[1] > port.shape[1]:
+        return
+    session = driver.open_artefact(first)
+    made = session.run_named({port.name: np.pad(audio, ((0, 0), (0, port.shape[1] - audio.shape[1])))})
+    for subject in list(assembly.subjects.values())[1:]:
+        subject.sample |= {name: array for name, array in made.items() if name in subject.sample}
 
 
 def _built(subject: Subject, settings: Settings, progress: Callable[[str], None], first: bool) -> Report:

@@ -15,7 +15,7 @@ class Part:
     the module's results, in order. `stream`: the frames of a step, for a part that takes tokens one by one. `listens`:
     a part that takes audio, in chunks where the user's streaming flags say so. An input that another part gives out
     under the same name is constant for a whole utterance: what depends on it alone is computed once, behind the part
-    that gives it.
+    that gives it. `sample`: arrays by name that are more like what it will meet than random ones.
     """
 
     module: Any
@@ -24,6 +24,7 @@ class Part:
     time_axis: Mapping[str, int] | None = None
     stream: int | None = None
     listens: bool = False
+    sample: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor, nn
 
 from ....ir.errors import CaptureError
@@ -12,6 +13,17 @@ from ...assembly.parts import Part, Parts
 from .table import parts
 
 RATE = 16000  # Hz
+SENTENCE = [
+    "\u0120the",
+    "\u0120quick",
+    "\u0120brown",
+    "\u0120fox",
+    "\u0120jumps",
+    "\u0120over",
+    "\u0120the",
+    "\u0120lazy",
+    "\u0120dog",
+]
 FRAMES = 2  # features per position of the encoder
 SPECIAL = {
     "start": "<|startoftranscript|>",
@@ -58,15 +70,24 @@ def whisper(model: nn.Module, folder: Path | None) -> Parts:
         {"features": f"f32[1,{c.num_mel_bins},{FRAMES * c.max_source_positions}]"},
         ("memory",),
     )
+    said = [tokens.index(t) for t in SENTENCE if t in tokens]
+    start = [special["start"], special["start"] + 1, special["transcribe"], special["no_timestamps"]]
     memory = f"f32[1,{c.max_source_positions},{c.d_model}]"
-    decoder = Part(Decoder(model), {"tokens": "i64[1,T]", "memory": memory}, ("scores",), {"tokens": 1}, stream=1)
-    said = model.generation_config
+    decoder = Part(
+        Decoder(model),
+        {"tokens": "i64[1,T]", "memory": memory},
+        ("scores",),
+        {"tokens": 1},
+        stream=1,
+        sample={"tokens": np.array([[*start, *said]], np.int64)},
+    )
+    rules = model.generation_config
     decoding = {
         "family": "whisper",
         "most": c.max_target_positions,
         "special": special,
-        "suppress": list(said.suppress_tokens or ()),
-        "suppress_first": list(said.begin_suppress_tokens or ()),
+        "suppress": list(rules.suppress_tokens or ()),
+        "suppress_first": list(rules.begin_suppress_tokens or ()),
     }
     return Parts(
         "attention",
