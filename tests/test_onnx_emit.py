@@ -364,3 +364,18 @@ def int8_weight(b: Builder) -> Value:
 def test_onnxruntime_fuses(build, kinds, tmp_path):
     """The forms that lowerings choose because onnxruntime has one kernel for them."""
     assert fused(tmp_path, build) == kinds
+
+
+def test_a_table_that_is_a_projection_too_is_stored_once(tmp_path):
+    """Tied embeddings: what looks tokens up also scores them."""
+    module = Module()
+    graph = module.graph("main")
+    x = graph.input("tokens", Tensor("i64", [1, 4]))
+    b = Builder(graph, Loc("decoder"))
+    table = b.weight("table", np.random.default_rng(0).standard_normal((1000, 16)).astype(np.float32))
+    graph.output(b.linear(b.gather(table, x, axis=0), table, None), "scores")
+    path, _ = emit(module, tmp_path)
+    assert path.stat().st_size < 1.1 * table.array.nbytes
+    tokens = np.array([[1, 7, 999, 0]])
+    (scores,) = ONNX.load(path).run(tokens)
+    np.testing.assert_allclose(scores, table.array[tokens] @ table.array.T, rtol=1e-5, atol=1e-5)

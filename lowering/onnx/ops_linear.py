@@ -47,8 +47,13 @@ def _quantized(v: Value) -> bool:
 
 
 def transposed(e, w: Value):
-    """A matrix [outputs, inputs] as [inputs, outputs]: stored so if it is a weight, quantized or not."""
+    """A matrix [outputs, inputs] as [inputs, outputs]: stored so if it is a weight, quantized or not.
+
+    A weight that is a table as well is stored once; onnxruntime turns it when it loads the file.
+    """
     if w.kind == "weight" and w.type.quant is None:
+        if any(user.kind == "gather" and user.operands[0] is w for user in w.users):
+            return e.node("Transpose", [w], perm=[1, 0])
         return e.weight(w, "T", lambda a: a.T, w.type.sizes[::-1])
     stored = weight_behind(w)
     if stored is not None:
