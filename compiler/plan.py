@@ -53,7 +53,7 @@ def plan(
         raise UsageError(
             "SC013", f"{target.name} has no precision {precision}", hints=[f"one of {', '.join(target.precisions)}"]
         )
-    quantized = [t for text in target.compress(precision, calibrated) for t in _fixed(text, reach)]
+    quantized = [t for text in target.compress(precision, calibrated) for t in _fixed(text, reach, integer_ports)]
     compress = (*quantized, *(["integer-ports"] if integer_ports else []))
     streaming: tuple[str, ...] = ()
     if step is not None:
@@ -65,9 +65,13 @@ def plan(
     return [make(text) for text in texts]
 
 
-def _fixed(text: str, reach: float | None) -> tuple[str, ...]:
-    """A pass of a target's plan; one that fixes 8-bit scales is prepared, and told what to reach."""
+def _fixed(text: str, reach: float | None, integer_ports: bool) -> tuple[str, ...]:
+    """A pass of a target's plan; one that fixes 8-bit scales is prepared, and told what to reach.
+
+    Where the outputs are integers in any case, the last projection need not stay in float.
+    """
     mode = 'mode="static"'
     if mode not in text:
         return (text,)
-    return (*BEFORE_FIXED_SCALES, text.replace(mode, f"{mode}, reach={reach}") if reach else text)
+    more = (f", reach={reach}" if reach else "") + (', keep="front_end"' if integer_ports else "")
+    return (*BEFORE_FIXED_SCALES, text.replace(mode, mode + more))
