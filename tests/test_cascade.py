@@ -2,18 +2,23 @@
 
 import json
 from collections import Counter
+from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+import speechc
 from command import run
 from models.levels import FRAME, RATE, counting, emitted, levels, speak, voice
+from speechc.compiler.audio import read_audio
 from speechc.compiler.cascade import Cascade, Stage
 from speechc.compiler.listen import open_listener
 from speechc.ir.cost import Cost
 from speechc.ir.errors import UsageError
 from speechc.ir.expr import evaluate
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
 BLOCK = 160  # samples of a step of the first stage: 20 ms
 
 
@@ -237,3 +242,41 @@ def test_on_the_command_line(files, tmp_path):
     assert status == 0 and lines[-1]["text"] == "one two one three one four two" and lines[-1]["final"]
     assert [s["stage"] for s in lines[-1]["usage"]["stages"]] == ["voice", "words"] and "usage" not in lines[0]
     assert FRAME < lines[0]["at_ms"] < lines[-1]["at_ms"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_real_files(tmp_path):
+    """Silero VAD, the keyword spotter, the recogniser: it hears what follows the keyword, and as it does alone."""
+    if (found := find_spec("silero_vad")) is None:
+        pytest.skip("Silero VAD is not installed: pip install --no-deps silero-vad")
+    front_end = "kaldi-fbank{bins=40,sample_rate=8000}+fixed{mean=14,std=4}"
+    speechc.compile(
+        Path(found.origin).parent / "data" / "silero_vad.jit", ["x=f32[1,256]", "sr=8000"], sample_rate=RATE,
+        detect={"like": "silero", "least_ms": 0}, output=tmp_path / "vad.onnx",
+    )  # fmt: skip
+    speechc.compile(
+        EXAMPLES / "keyword" / "model.pt", front_end=front_end, stream="30ms", output=tmp_path / "keyword.onnx"
+    )
+    speechc.compile(EXAMPLES / "digits" / "model.pt", output=tmp_path / "digits.onnx")
+    cascade = Cascade.of(
+        [
+            Stage("voice", tmp_path / "vad.onnx"),
+            Stage("keyword", tmp_path / "keyword.onnx", pre_roll_ms=300),
+            Stage("digits", tmp_path / "digits.onnx", pre_roll_ms=700, until="voice"),
+        ]
+    )
+    names = ("4096", "371", "58213", "82650", "7702")
+    spoken = [read_audio(EXAMPLES / "digits" / "audio" / f"{n}.wav", RATE) for n in names]
+    audio = np.concatenate([silence(8), *(np.pad(s, (0, 8 * RATE)) for s in spoken)])
+    audio = (audio + 1e-3 * np.random.default_rng(0).standard_normal(len(audio))).astype(np.float32)
+    heard, alone = cascade.hear(audio), open_listener(tmp_path / "digits.onnx")
+    said = stretches(heard, "digits")
+    assert [text[-3:] for *_, text in said] == ["7 1", "0 2"]  # of 371 and 7702; the others have no seven
+    for start, end, text in said:
+        assert alone.hear(audio[start:end]).text == text
+    voice_, keyword, digits = heard.usage["stages"]
+    assert (voice_["duty"], digits["wakes"], digits["calls"]) == (1, 2, 2)
+    assert digits["duty"] < 0.2 < keyword["duty"] < 0.5 and heard.usage["saved"] > 0.5
+    _, last = in_pieces(cascade, audio, 1)
+    assert last.segments == heard.segments

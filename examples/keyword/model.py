@@ -44,7 +44,7 @@ class Mixed(nn.Module):
 
 
 class Keyword(nn.Module):
-    """Features [N, T, 40] to the probability [N, T // 3, 1] that the keyword has just been said.
+    """Features [N, T, 40] to the log-odds [N, T // 3, 1] that the keyword has just been said.
 
     `first`: channels of the first convolution, `channels` those of the others; `kernels` of every block; `last`: scores
     that the final layer looks at. The defaults are small; `NABU` and `ALEXA` have the sizes of files that
@@ -65,15 +65,11 @@ class Keyword(nn.Module):
         self.blocks = nn.ModuleList(Mixed(a, b, k) for a, b, k in zip(widths, widths[1:], kernels))
         self.last = Causal(channels, 1, last)
 
-    def logits(self, features: Tensor) -> Tensor:
-        """Before the sigmoid: [N, T // 3]."""
+    def forward(self, features: Tensor) -> Tensor:
         x = torch.relu(self.norm(self.first(features.transpose(1, 2))))
         for block in self.blocks:
             x = block(x)
-        return self.last(x)[:, 0]
-
-    def forward(self, features: Tensor) -> Tensor:
-        return torch.sigmoid(self.logits(features))[..., None]
+        return self.last(x).transpose(1, 2)
 
 
 NABU = {"first": 64, "channels": 64, "kernels": ((3,), (5, 9), (7, 13), (9, 15), (17,)), "last": 1}

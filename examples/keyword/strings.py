@@ -9,7 +9,7 @@ import numpy as np
 from model import KEYWORD, SAMPLE_RATE
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "digits"))
-from data import Clip, colour, level, mix, noise, read_takes, stretch, trim
+from data import Clip, colour, level, mix, noise, read_clips, read_takes, stretch, trim
 
 LATE = 0.5  # seconds after the end of the keyword in which it counts as found
 Found = Sequence[tuple[float, float]]  # (begin, end) of detections in seconds
@@ -26,6 +26,11 @@ class String:
 def clips(folder: Path, takes: Iterable[int]) -> list[Clip]:
     """Recordings of digits without the silence around them."""
     return [Clip(c.speaker, c.digits, trim(c.audio)) for c in read_takes(folder, takes)]
+
+
+def spoken(voices: Path, test: bool) -> list[Clip]:
+    """Single digits of synthesised voices (examples/digits/synthesise.py): those held out (`test`), or the others."""
+    return [Clip(c.speaker, c.digits, trim(c.audio)) for c in read_clips(voices, test) if len(c.digits) == 1]
 
 
 def string(clips: list[Clip], seconds: float, snr: tuple[float, float], draw: np.random.Generator) -> String:
