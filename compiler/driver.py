@@ -79,7 +79,7 @@ def planned(
     changes = rewrites(asked, hz)
     least = MIN_SNR.get(precision) if settings.min_snr is None else settings.min_snr
     reach = least + MARGIN if least else None
-    return plan(target, precision, calibrated, settings.integer_ports, changes, step, note, ports, reach)
+    return plan(target, precision, calibrated, settings.integer_ports, changes, step, note, ports, reach, settings.keep)
 
 
 def build(subject: Subject, settings: Settings, progress: Progress = lambda what: None) -> Report:

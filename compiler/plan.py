@@ -42,18 +42,22 @@ def plan(
     note: Callable[[str], None] = lambda text: None,
     ports: Sequence[str] = (),
     reach: float | None = None,
+    keep: str | None = None,
 ) -> list[Pass]:
     """The passes that bring a captured graph into the target's form at a precision, in order.
 
     `rewrites` change the meaning so that it can stream; `step` is the streaming pass, which makes the graph of one
     step. `note` is told what streaming leaves in float. `ports` come first of all: what they add is output too.
-    `reach`: the signal-to-noise ratio in dB that a graph with fixed 8-bit scales has to come out with.
+    `keep`: the quantizer's, where it is not its default (where outputs are integers in any case, the last projection
+    need not stay in float). `reach`: the signal-to-noise ratio in dB that a graph with fixed 8-bit scales has to come
+    out with.
     """
     if precision not in target.precisions:
         raise UsageError(
             "SC013", f"{target.name} has no precision {precision}", hints=[f"one of {', '.join(target.precisions)}"]
         )
-    quantized = [t for text in target.compress(precision, calibrated) for t in _fixed(text, reach, integer_ports)]
+    keep = keep or ("front_end" if integer_ports else None)
+    quantized = [t for text in target.compress(precision, calibrated) for t in _fixed(_keeping(text, keep), reach)]
     compress = (*quantized, *(["integer-ports"] if integer_ports else []))
     streaming: tuple[str, ...] = ()
     if step is not None:
@@ -65,13 +69,14 @@ def plan(
     return [make(text) for text in texts]
 
 
-def _fixed(text: str, reach: float | None, integer_ports: bool) -> tuple[str, ...]:
-    """A pass of a target's plan; one that fixes 8-bit scales is prepared, and told what to reach.
+def _keeping(text: str, keep: str | None) -> str:
+    """A pass of a target's plan; the quantizer leaves in float what `keep` says."""
+    return text if keep is None else text.replace("quantize{", f'quantize{{keep="{keep}", ')
 
-    Where the outputs are integers in any case, the last projection need not stay in float.
-    """
+
+def _fixed(text: str, reach: float | None) -> tuple[str, ...]:
+    """A pass of a target's plan; one that fixes 8-bit scales is prepared, and told what to reach."""
     mode = 'mode="static"'
     if mode not in text:
         return (text,)
-    more = (f", reach={reach}" if reach else "") + (', keep="front_end"' if integer_ports else "")
-    return (*BEFORE_FIXED_SCALES, text.replace(mode, mode + more))
+    return (*BEFORE_FIXED_SCALES, text.replace(mode, f"{mode}, reach={reach}") if reach else text)

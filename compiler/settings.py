@@ -32,6 +32,7 @@ class Settings:
     limit: int | None = None
     sample_rate: int | None = None
     streaming: Streaming = field(default_factory=Streaming)
+    keep: str | None = None  # of what int8 leaves in float ("front_end, last"): parts that give no scores have no last
     ctc: int | None = None  # the blank: `tokens`, decoded greedily from the log-probabilities, as one output more
     front_end: str | None = None  # features that the file computes of audio
     features: str | None = None  # features that the file takes, told in its manifest

@@ -19,12 +19,17 @@ RECIPE = "~"  # opens a digest of how a weight is computed, not of its contents
 
 
 class Weight:
-    """One named array: its type, and a way to get it. `digest` identifies the contents without keeping them."""
+    """One named array: its type, and a way to get it. `digest` identifies the contents without keeping them.
 
-    __slots__ = ("name", "type", "_load", "_array", "_digest")
+    `sources` are the weights that a derived one is computed from.
+    """
 
-    def __init__(self, name: str, type: Tensor, load: Callable[[], np.ndarray] | None, digest: str | None = None):
-        self.name, self.type = name, type
+    __slots__ = ("name", "type", "sources", "_load", "_array", "_digest")
+
+    def __init__(
+        self, name: str, type: Tensor, load: Callable[[], np.ndarray] | None, digest: str | None = None, sources=()
+    ):
+        self.name, self.type, self.sources = name, type, tuple(sources)
         self._load, self._array, self._digest = load, None, digest
 
     @property
@@ -119,7 +124,8 @@ class Weights:
         def load():
             return compute(*(s.array if isinstance(s, Weight) else s for s in sources))
 
-        return self._put(Weight(self.fresh(name), type, load, digest))
+        made = [s for s in sources if isinstance(s, Weight)]
+        return self._put(Weight(self.fresh(name), type, load, digest, made))
 
     def declare(self, name: str, type: Tensor, digest: str | None = None) -> Weight:
         """A weight known by type alone, as in a text without its weights file."""

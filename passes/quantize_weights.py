@@ -62,6 +62,8 @@ def rows(b: Builder, table: Value, index: Value) -> Value:
     Only the rows looked up become floating point; a gathered tensor cannot carry a scale per row in its type.
     """
     n, *rest = table.type.sizes
+    if len(rest) == 1:
+        return _rows_of_a_matrix(b, table, index)
     flat = table.type.with_(shape=(n, int(np.prod(rest))))
     values = b.derived(
         f"{table.name}.rows.i8",
@@ -78,6 +80,16 @@ def rows(b: Builder, table: Value, index: Value) -> Value:
         lambda a: _rows(a, flat)[1].reshape(shape),
         table,
     )
+    return b.mul(b.cast(b.gather(values, index, axis=0), dtype="f32"), b.gather(scale, index, axis=0))
+
+
+def _rows_of_a_matrix(b: Builder, table: Value, index: Value) -> Value:
+    """The same for a matrix, which may score what it looks up as well (tied embeddings): both have these codes."""
+    stored = codes(b, table, 0)
+    scales = b.graph.weight(stored.type.quant.scale)
+    n = table.type.sizes[0]
+    values = b.derived(f"{table.name}.rows.i8", "codes", Tensor("i8", table.type.shape), lambda a: a, stored)
+    scale = b.derived(f"{table.name}.rows.i8.scale", "a column", Tensor("f32", (n, 1)), lambda a: a[:, None], scales)
     return b.mul(b.cast(b.gather(values, index, axis=0), dtype="f32"), b.gather(scale, index, axis=0))
 
 

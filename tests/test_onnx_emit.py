@@ -17,6 +17,7 @@ from speechc.ir.graph import Builder, Loc, Module, Value
 from speechc.ir.registry import OPS
 from speechc.ir.types import DTYPES, Quant, Tensor, time_input
 from speechc.lowering.target import target
+from speechc.passes.base import Context, make
 
 ONNX = target("onnx")
 quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -379,3 +380,18 @@ def test_a_table_that_is_a_projection_too_is_stored_once(tmp_path):
     tokens = np.array([[1, 7, 999, 0]])
     (scores,) = ONNX.load(path).run(tokens)
     np.testing.assert_allclose(scores, table.array[tokens] @ table.array.T, rtol=1e-5, atol=1e-5)
+
+
+def test_an_int8_table_that_is_a_projection_too_is_stored_once(tmp_path):
+    module = Module()
+    graph = module.graph("main")
+    x = graph.input("tokens", Tensor("i64", [1, 4]))
+    b = Builder(graph, Loc("decoder"))
+    table = b.weight("table", np.random.default_rng(0).standard_normal((1000, 64)).astype(np.float32))
+    graph.output(b.linear(b.gather(table, x, axis=0), table, None), "scores")
+    wanted = interpreter.run(graph, {"tokens": np.array([[1, 7, 999, 0]])})[0]
+    make('quantize{mode="dynamic", kinds="linear", per="row", keep="", store="gather"}').run(graph, Context())
+    path, _ = emit(module, tmp_path)
+    assert path.stat().st_size < 1.3 * table.array.size  # and scales: three numbers for every 64 codes
+    (scores,) = ONNX.load(path).run(np.array([[1, 7, 999, 0]]))
+    assert np.abs(scores - wanted).max() < 0.03 * np.abs(wanted).max()

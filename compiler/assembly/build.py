@@ -148,6 +148,7 @@ def _for_part(assembly: Assembly, name: str, settings: Settings, folder: Path) -
         calibration=settings.calibration if first else None,
         front_end=(settings.front_end or assembly.parts.front_end) if first and settings.features is None else None,
         features=settings.features if first else None,
+        keep=settings.keep or part.keep,
         dump=settings.dump and settings.dump / name,
     )
 

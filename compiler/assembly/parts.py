@@ -15,7 +15,8 @@ class Part:
     the module's results, in order. `stream`: the frames of a step, for a part that takes tokens one by one. `listens`:
     a part that takes audio, in chunks where the user's streaming flags say so. An input that another part gives out
     under the same name is constant for a whole utterance: what depends on it alone is computed once, behind the part
-    that gives it. `sample`: arrays by name that are more like what it will meet than random ones.
+    that gives it. `keep`: what int8 leaves in float, "front_end, last" where it is not said. `sample`: arrays by name
+    that are more like what it will meet than random ones.
     """
 
     module: Any
@@ -24,6 +25,7 @@ class Part:
     time_axis: Mapping[str, int] | None = None
     stream: int | None = None
     listens: bool = False
+    keep: str | None = None
     sample: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -77,6 +77,13 @@ def _whole_scale(e, quant: Quant):
 
 
 def transposed_codes(e, q: Value):
+    """A matrix of codes as [inputs, outputs]; one that is a table as well is stored once, as that."""
+    if "tables" not in e.cache:
+        tables = (op.operands[0] for op in e.graph.ops if op.kind == "gather" and op.operands[0].kind == "weight")
+        e.cache["tables"] = {id(s): t for t in tables for s in t.payload.sources if s.type.shape == t.type.shape}
+    table = e.cache["tables"].get(id(q.payload))
+    if table is not None and table.type.dtype == q.type.dtype:
+        return e.node("Transpose", [table], perm=[1, 0])
     return e.weight(q, "T", lambda a: a.T, q.type.sizes[::-1])
 
 

@@ -69,6 +69,7 @@ def whisper(model: nn.Module, folder: Path | None) -> Parts:
         Encoder(model),
         {"features": f"f32[1,{c.num_mel_bins},{FRAMES * c.max_source_positions}]"},
         ("memory",),
+        keep="front_end",
     )
     said = [tokens.index(t) for t in SENTENCE if t in tokens]
     start = [special["start"], special["start"] + 1, special["transcribe"], special["no_timestamps"]]
@@ -79,6 +80,7 @@ def whisper(model: nn.Module, folder: Path | None) -> Parts:
         ("scores",),
         {"tokens": 1},
         stream=1,
+        keep="front_end",
         sample={"tokens": np.array([[*start, *said]], np.int64)},
     )
     rules = model.generation_config
