@@ -100,6 +100,7 @@ def test_a_network_of_theirs_is_smaller_here(sizes, products, theirs, example, t
     assert {p.dtype for p in (*made.manifest.inputs, *made.manifest.outputs, *made.manifest.states)} == {"i8"}
 
 
+@pytest.mark.slow
 def test_how_detections_are_counted(example):
     String, score = example["strings"].String, example["strings"].score
     audio = np.zeros(8000 * 36, np.float32)

@@ -39,9 +39,17 @@ def read_source(path: Path) -> Source:
     try:
         about = json.loads(listed.read_text())
         kind = str(about["kind"])
-        if "stages" in about:  # each has files of its own
-            return Source(listed, {}, {}, kind, about)
+        if "stages" in about:  # a stage may be a folder again, which has manifests of its own
+            return Source(listed, *_stages(listed.parent, about["stages"]), kind, about)
         files = {str(n): listed.parent / f for n, f in about["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UsageError("SC054", f"{listed} does not say its kind and its files") from None
     return Source(listed.parent, files, {n: driver.manifest_of(f) for n, f in files.items()}, kind, about)
+
+
+def _stages(folder: Path, stages: Any) -> tuple[dict[str, Path], dict[str, Manifest]]:
+    """The files of a cascade that are files alone; what is malformed is told by who opens it."""
+    named = [s for s in stages if isinstance(s, dict) and "file" in s] if isinstance(stages, list) else []
+    files = {str(s.get("name", s["file"])): folder / str(s["file"]) for s in named}
+    files = {name: path for name, path in files.items() if manifest_path(path).exists()}
+    return files, {name: driver.manifest_of(path) for name, path in files.items()}
