@@ -49,14 +49,14 @@ def plan(
     `rewrites` change the meaning so that it can stream; `step` is the streaming pass, which makes the graph of one
     step. `note` is told what streaming leaves in float. `ports` come first of all: what they add is output too.
     `keep`: the quantizer's, where it is not its default (where outputs are integers in any case, the last projection
-    need not stay in float). `reach`: the signal-to-noise ratio in dB that a graph with fixed 8-bit scales has to come
-    out with.
+    need not stay in float, if streamed it is still the whole to the bit). `reach`: the signal-to-noise ratio in dB that
+    a graph with fixed 8-bit scales has to come out with.
     """
     if precision not in target.precisions:
         raise UsageError(
             "SC013", f"{target.name} has no precision {precision}", hints=[f"one of {', '.join(target.precisions)}"]
         )
-    keep = keep or ("front_end" if integer_ports else None)
+    keep = keep or ("front_end" if integer_ports and target.exact_products else None)
     quantized = [t for text in target.compress(precision, calibrated) for t in _fixed(_keeping(text, keep), reach)]
     compress = (*quantized, *(["integer-ports"] if integer_ports else []))
     streaming: tuple[str, ...] = ()

