@@ -36,13 +36,17 @@ class Greedy:
 
     @property
     def text(self) -> str:
-        """The tokens so far as text: joined where the list marks the spaces itself, else with spaces between."""
-        words = [self.tokens[t] for t in self.said]
-        marks = any(t == " " or t.startswith(SPACES) for t in self.tokens)
-        joined = ("" if marks else " ").join(words)
-        for mark in SPACES:
-            joined = joined.replace(mark, " ") if marks else joined
-        return joined.strip()
+        """The tokens so far as text."""
+        return spelled(self.said, self.tokens)
+
+
+def spelled(numbers: Iterable[int], tokens: Sequence[str]) -> str:
+    """Tokens by number as text: joined where the list marks the spaces itself, else with spaces between."""
+    marks = any(t == " " or t.startswith(SPACES) for t in tokens)
+    joined = ("" if marks else " ").join(tokens[n] for n in numbers)
+    for mark in SPACES:
+        joined = joined.replace(mark, " ") if marks else joined
+    return joined.strip()
 
 
 def speaking(ports: Iterable[Port], tokens: Sequence[str] | None) -> str | None:

@@ -5,7 +5,7 @@ A decoder's keys and values of what the encoder heard are the same for every tok
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection
 
 from ..ir.graph import Builder, Graph, Op, Value
 from ..ir.weights import Weight
@@ -40,16 +40,16 @@ def hoisted(graph: Graph, constants: Collection[str]) -> tuple[Graph, Graph]:
     return first, rest
 
 
-def append(graph: Graph, ports: Mapping[str, str], tail: Graph) -> None:
-    """Run `tail` behind `graph`: its inputs are the outputs that `ports` names for them, its outputs are added."""
+def append(graph: Graph, tail: Graph) -> None:
+    """Run `tail` behind `graph`: its inputs are the outputs of the same names, its outputs are added."""
     named = dict(zip(graph.output_names, graph.outputs))
-    known = {v: named[ports[v.name]] for v in tail.inputs}
+    known = {v: named[v.name] for v in tail.inputs}
     copied(tail, graph, known, lambda op: True)
     for v, name in zip(tail.outputs, tail.output_names):
         graph.output(known[v], name)
 
 
-def copied(source: Graph, into: Graph, known: dict[Value, Value], chosen) -> None:
+def copied(source: Graph, into: Graph, known: dict[Value, Value], chosen: Callable[[Op], bool]) -> None:
     """Put the ops of `source` that are `chosen` at the end of `into`; `known` maps values, and is added to."""
     b = Builder(into)
     for op in source.ops:

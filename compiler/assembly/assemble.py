@@ -73,13 +73,13 @@ def _hoist(module: Module, name: str, memory: dict[str, str]) -> None:
     """Move what the part computes from `memory` alone (input: the part that gives it) behind that part."""
     for giver in dict.fromkeys(memory.values()):
         source, graph = module.graphs[giver], module.graphs[name]
-        ports = {port: port for port, by in memory.items() if by == giver}
+        ports = [port for port, by in memory.items() if by == giver]
         for port in ports:
             taken, gives = _type_of(graph, port), source.outputs[source.output_names.index(port)].type
             if taken != gives:
                 raise CaptureError("SC407", f"{name} takes {port} as {taken}, {giver} gives {gives}")
-        early, module.graphs[name] = hoisted(graph, list(ports))
-        append(source, ports, early)
+        early, module.graphs[name] = hoisted(graph, ports)
+        append(source, early)
 
 
 def _type_of(graph: Graph, port: str):

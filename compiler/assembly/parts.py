@@ -34,7 +34,7 @@ class Parts:
     """A model of several graphs, by name of part, in the order in which they run.
 
     `kind` says who runs it ("attention", "transducer"), `decoding` what the search must know, `tokens` the text of
-    every token (`spelling`: how they join; see `compiler.assembly.text`). `front_end`: the features that the first part
+    every token (`spelling` "byte-level": of byte-level BPE). `front_end`: the features that the first part
     takes are computed in its file.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..words import BLANKS, SPACES, Greedy
+from ..words import BLANKS, SPACES, spelled
 
 SILENT = (*BLANKS, "<s>", "</s>", "<unk>", "[UNK]", "[CLS]", "[SEP]", "<sos/eos>")  # tokens that spell nothing
 SPACE = " "
@@ -35,9 +35,7 @@ class Vocabulary:
 
     def text(self, tokens: Sequence[int]) -> str:
         """A sequence of tokens as text, as greedy decoding writes it."""
-        words = Greedy(self.tokens, -1)
-        words.said = list(tokens)
-        return words.text
+        return spelled(tokens, self.tokens)
 
     def cased(self, text: str) -> str:
         """A text in the letters of the tokens: as it is, or in lower or upper case where only that can be spelled."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...ir.errors import UsageError
 from .. import driver
-from ..assembly.text import text_of
+from ..assembly.text import BYTES, text_of
 from ..decode import options
 from ..decode.networks import FileNetworks
 from ..decode.options import Decoding
@@ -52,7 +52,7 @@ class Transducer(SingleFile):
         vocabulary = Vocabulary(self.tokens, self.rules.blank)
         spelling = about.get("spelling", "plain")
         self.text = vocabulary.text
-        if spelling == "byte-level":
+        if spelling == BYTES:
             self.text = lambda tokens: text_of(tokens, self.tokens, spelling)
             if self.search.lm is not None or self.search.bias or self.search.word_bonus:
                 raise UsageError("SC094", "words of byte-level tokens cannot be told while they are searched for")

@@ -69,7 +69,6 @@ def parakeet_rnnt(model: nn.Module, folder: Path | None) -> Parts:
         sample_rate=RATE,
         blank=c.blank_token_id,
         most=c.max_symbols_per_step,
-        spelling="pieces" if folder is not None else "plain",
         notes=notes,
     )
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ....ir.errors import CaptureError
 from ...assembly.parts import Part, Parts
+from ...assembly.text import BYTES
 from .table import parts
 
 RATE = 16000  # Hz
@@ -96,7 +97,7 @@ def whisper(model: nn.Module, folder: Path | None) -> Parts:
         {"encoder": encoder, "decoder": decoder},
         decoding,
         tokens,
-        "byte-level",
+        BYTES,
         RATE,
         f"whisper{{bins={c.num_mel_bins}}}",
     )
