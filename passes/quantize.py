@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -109,7 +110,7 @@ class Quantize(Pass):
             return
         writes = {op for op in sites if kind_of(op) in words(self.outputs)}
         place = Placement(graph, sites, glue, writes)
-        seen = observe(graph, place.to_calibrate(), context)
+        seen = _observed(graph, place, context)
         if self.reach:
             kept, reached = affordable(sites, self._noise(graph, glue, writes, seen, context), self.reach)
             if len(kept) < len(sites):
@@ -118,7 +119,9 @@ class Quantize(Pass):
             for op in sites:
                 if op not in kept:
                     context.remark("missed", self.name, f"{op.kind} stays in floating point: it costs the most", op)
-            place = Placement(graph, kept, glue, writes) if len(kept) < len(sites) else place
+            if len(kept) < len(sites):
+                place = Placement(graph, kept, glue, writes)
+                seen = _observed(graph, place, context, seen)
         place.choose(seen, self.activations, self.symmetric, self.method, self.percentile)
         for op in (*place.sites, *place.glue):
             grids = ", ".join(f"{place.grids[place.origin(v)].scale:.3g}" for _, v in inputs_of(op))
@@ -140,8 +143,7 @@ class Quantize(Pass):
             there = lambda ops: [twins[op] for op in ops]
             place = Placement(copy, there(some), there(glue), set(there(op for op in some if op in writes)))
             known = {id(w): seen[id(v)] for v, w in values.items() if id(v) in seen}
-            if missing := [v for v in place.to_calibrate() if id(v) not in known]:
-                known |= observe(copy, missing, context)
+            known = _observed(copy, place, context, known)
             place.choose(known, self.activations, self.symmetric, self.method, self.percentile)
             place.build()
             return max(_noise(context.run(copy, f), r) for f, r in zip(feeds, right))
@@ -160,6 +162,14 @@ class Quantize(Pass):
         graph.erase(op)
 
 
+def _observed(
+    graph: Graph, place: Placement, context: Context, known: Mapping[int, Histogram] = MappingProxyType({})
+) -> dict[int, Histogram]:
+    """The histograms that `place` needs, by identity of the value: those `known`, the others from the samples."""
+    missing = [v for v in place.to_calibrate() if id(v) not in known]
+    return {**known, **(observe(graph, missing, context) if missing else {})}
+
+
 def kind_of(op: Op) -> str:
     """The kind of `op`, as tables of integer kernels name it: some convolutions are kinds of their own."""
     if op.kind not in ("conv", "linear"):
@@ -172,7 +182,8 @@ def kind_of(op: Op) -> str:
 
 def _noise(found: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> float:
     squares = lambda a: float((a.astype(np.float64) ** 2).sum())
-    return max(squares(a - b) / max(squares(b), 1e-30) for a, b in zip(found, right) if b.dtype.kind == "f")
+    floats = [(a, b) for a, b in zip(found, right) if b.dtype.kind == "f"]
+    return max((squares(a - b) / max(squares(b), 1e-30) for a, b in floats), default=0.0)
 
 
 def _per_channel(op: Op) -> str:

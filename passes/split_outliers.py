@@ -12,10 +12,12 @@ from ..ir.registry import definition
 from ..ir.types import Tensor
 from .base import Close, Context, Pass
 from .calibrate import channel_peaks
+from .quantize import SHALLOW
 from .rewrite import bare, numbers
 
-MOST = 15  # a product that sums fewer than 16 is done in float anyway
+MOST = SHALLOW - 1  # these are summed in float
 GAIN = 3.0  # below that, the finer grid is not worth another product
+PRICE = 16  # setting 1 % of the units apart must make the range 16 % smaller
 
 
 class SplitOutliers(Pass):
@@ -43,11 +45,11 @@ class SplitOutliers(Pass):
 def outliers(loud: np.ndarray, gain: float = GAIN) -> np.ndarray | None:
     """The units to set apart: those after whose removal the range, weighed by their number, is the smallest."""
     order = np.argsort(-loud, kind="stable")
-    most = min(MOST, len(loud) // 16)
+    most = min(MOST, len(loud) // PRICE)
     left = loud[order[: most + 1]]
     if most < 1 or not left[0] > 0:
         return None
-    count = int(np.argmin(left * (1 + 16 * np.arange(most + 1) / len(loud))))
+    count = int(np.argmin(left * (1 + PRICE * np.arange(most + 1) / len(loud))))
     return np.sort(order[:count]) if count and left[0] >= gain * left[count] else None
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import speechc
 from models.streaming import DIGITS, STREAMED
-from speechc.compiler import driver
+from speechc.compiler import check_stream, driver
 from speechc.compiler.manager import Manager
 from speechc.compiler.step_runner import run_stream
 from speechc.compiler.streaming import Streaming
-from speechc.ir.errors import UnsupportedError
+from speechc.ir.errors import NumericalError, UnsupportedError
 from speechc.ir.graph import Module
 from speechc.ir.interpreter import run
 from speechc.ir.text import clone
@@ -206,6 +206,20 @@ def test_step_graphs_compute_and_keep_the_same_codes(target, name):
     floats = {n: v for n, v in graphs(name, target, "float32")[1].main.states.items() if not n.startswith("clock.")}
     size = lambda states, each: sum(each * int(np.prod(v.type.sizes)) for v in states.values())
     assert size(floats, 4) == 4 * size(kept, 1)
+
+
+def test_a_step_graph_that_is_wrong_in_float64_too_is_found_out(tmp_path, monkeypatch):
+    """Codes may flip in float32, which costs dB; in float64 a thousandth is no flip and no rounding."""
+    module, shape, axis, samples = model("projected")
+    right, off = check_stream.run_stream, {np.dtype(np.float32): 1.02, np.dtype(np.float64): 1.001}
+    compile = lambda: speechc.compile(module, samples[0], axis, "onnx", "int8", calibration=samples, output=tmp_path,
+                                      stream=f"{CHUNK} frames")  # fmt: skip
+    monkeypatch.setattr(check_stream, "run_stream", lambda *given: tuple(a * off[a.dtype] for a in right(*given)))
+    with pytest.raises(NumericalError, match="in float64, chunk by chunk, is not the whole") as error:
+        compile()
+    assert error.value.code == "SC505"
+    off[np.dtype(np.float64)] = 1.0
+    compile()
 
 
 # -- integers and floats -------------------------------------------------------------------------------------------

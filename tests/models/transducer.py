@@ -82,9 +82,7 @@ def modules(predictor: type[nn.Module] = Recurrent, seed: int = 0) -> tuple[nn.M
 
 def parts(predictor: type[nn.Module] = Recurrent, seed: int = 0, **rules) -> Parts:
     """As the parts of a model."""
-    return transducer(
-        *modules(predictor, seed), (SIZE, SIZE), TOKENS, sample_rate=RATE, name="transducer", **rules
-    )
+    return transducer(*modules(predictor, seed), (SIZE, SIZE), TOKENS, sample_rate=RATE, name="transducer", **rules)
 
 
 def lstm() -> Parts:
