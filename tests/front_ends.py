@@ -26,6 +26,8 @@ STREAM = (
     "log-mel{n_fft=512,win_length=320,hop_length=160,bins=32,power=1,cepstra=13,log=ln,floor=1e-6,guard=add}",
     "log-mel{like=librosa,sample_rate=16000,n_fft=512,hop_length=128,bins=32,maximum=15}",
     "log-mel{like=librosa,sample_rate=16000,n_fft=400,hop_length=160,bins=32,center=False,top_db=0,power=1.5}",
+    "log-mel{n_fft=512,win_length=400,hop_length=160,bins=32,center=False}",
+    "kaldi-fbank{bins=20,frame_length=20,frame_shift=25,snip_edges=False}",
     "log-mel{like=nemo}+cumulative{variance=False}",
     "whisper{maximum=1.5}",
     "whisper{maximum=1.5}+fixed{mean=0.2,std=0.5}",

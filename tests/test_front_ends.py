@@ -35,6 +35,8 @@ KALDI = [
      {"window_type": "rectangular", "round_to_power_of_two": False, "frame_length_ms": 20, "frame_shift_ms": 12.5},
      {"num_bins": 20}, {}),
     ("fbank", "kaldi-fbank{bins=40,snip_edges=False}", {"snip_edges": False}, {"num_bins": 40}, {}),
+    ("fbank", "kaldi-fbank{bins=20,frame_length=20,frame_shift=25,snip_edges=False}",
+     {"snip_edges": False, "frame_length_ms": 20, "frame_shift_ms": 25}, {"num_bins": 20}, {}),
     ("fbank", "kaldi-fbank{bins=40,use_energy=True}", {}, {"num_bins": 40}, {"use_energy": True}),
     ("fbank", "kaldi-fbank{bins=40,use_energy=True,raw_energy=False,htk_compat=True,energy_floor=1e8,use_power=False}",
      {}, {"num_bins": 40},
@@ -95,6 +97,8 @@ LIBROSA = [
       "norm": None, "pad_mode": "reflect", "fmin": 20, "fmax": 7600}, None),
     ("log-mel{like=librosa,sample_rate=16000,n_fft=400,hop_length=160,bins=40,center=False,window=hamming}",
      {"sr": 16000, "n_fft": 400, "hop_length": 160, "n_mels": 40, "center": False, "window": "hamming"}, 80.0),
+    ("log-mel{like=librosa,sample_rate=16000,n_fft=512,win_length=400,hop_length=160,bins=40,center=False}",
+     {"sr": 16000, "n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 40, "center": False}, 80.0),
     ("log-mel{like=librosa,sample_rate=16000,n_fft=401,win_length=301,hop_length=100,bins=30,last=True}",
      {"sr": 16000, "n_fft": 401, "win_length": 301, "hop_length": 100, "n_mels": 30}, 80.0),
 ]  # fmt: skip
@@ -222,7 +226,8 @@ def late(meant) -> int:
     outermost sample is put in place before frames are cut, and holds back all of them.
     """
     framing, shift = meant.front.framing(), meant.shift
-    future = framing.future + shift - framing.hop  # of frames side by side: that of the last
+    future = framing.future - min(framing.behind, 0)  # a frame is one when all that its n_fft holds is there
+    future += shift - framing.hop  # of frames side by side: that of the last
     if framing.mode == "reflect":
         future = max(future, framing.front + 1)
     if framing.mode == "symmetric":

@@ -15,8 +15,8 @@ from ...ir.graph import Builder, Value
 class Framing:
     """How a signal is cut: frame i holds samples i·hop - front to i·hop - front + size.
 
-    `behind` samples are padded at the end (negative: that many are not looked at); `mode` says with what: "constant"
-    (zeros), "reflect" or "symmetric" (mirrored without and with the last sample).
+    `behind` samples are padded at the end; of a negative number of either, that many are not looked at. `mode` says
+    with what: "constant" (zeros), "reflect" or "symmetric" (mirrored without and with the last sample).
     """
 
     size: int
@@ -52,9 +52,10 @@ class Framing:
 
 def framed(g: Builder, x: Value, framing: Framing) -> Value:
     """[N, samples] -> [N, frames, size]."""
-    if framing.behind < 0:
-        x = g.slice(x, axis=1, start=0, stop=x.type.sizes[1] + framing.behind)
-    pads = (framing.front, max(framing.behind, 0))
+    cut = (max(-framing.front, 0), max(-framing.behind, 0))
+    if cut != (0, 0):
+        x = g.slice(x, axis=1, start=cut[0], stop=x.type.sizes[1] - cut[1])
+    pads = (max(framing.front, 0), max(framing.behind, 0))
     if framing.mode == "symmetric":
         x = _mirrored(g, x, pads)
     elif pads != (0, 0):
