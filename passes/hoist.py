@@ -77,7 +77,7 @@ def _adopted(weight: Weight, into: Graph) -> Weight:
         there = weights[weight.name]
         if there is weight or there.digest == weight.digest:
             return there
-        weight.name = weights.fresh(weight.name)
+        weight = Weight(weights.fresh(weight.name), weight.type, lambda of=weight: of.array, weight.digest, [weight])
     return weights._put(weight)
 
 

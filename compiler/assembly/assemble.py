@@ -1,4 +1,4 @@
-"""Captures the parts of a model as graphs of one module; what a part computes from another's outputs moves there."""
+"""Captures the parts of a model as a graph each; what a part computes from another's outputs alone moves there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from ...ir.errors import CaptureError
 from ...ir.graph import Graph, Module
 from ...ir.text import clone
-from ...passes.hoist import append, copied, hoisted
+from ...passes.hoist import append, hoisted
 from ..executor import Executor
 from ..numerics import difference
 from ..samples import Feeds, at_lengths
@@ -21,10 +21,9 @@ TOLERANCE = 1e-4  # float32 sums in another order, through all layers of two gra
 
 @dataclass
 class Assembly:
-    """The graphs of a model's parts over shared weights, each as a subject of its own, and what was said of them."""
+    """The graphs of a model's parts, each as a subject of its own, and what was said of them."""
 
     parts: Parts
-    module: Module
     subjects: dict[str, Subject]
 
 
@@ -35,21 +34,14 @@ def assemble(parts: Parts) -> Assembly:
     parts do not fit each other, SC408 where the graphs do something else.
     """
     originals = {name: _named(name, parts) for name in parts.parts}
-    module = Module(meta={})
-    for name, subject in originals.items():
-        copy = module.graph(name)
-        source = subject.module.main
-        known = {v: copy.input(v.name, v.type) for v in source.inputs}
-        copied(source, copy, known, lambda op: True)
-        for v, port in zip(source.outputs, source.output_names):
-            copy.output(known[v], port)
-    given = _givers(module)
-    for name in list(module.graphs):
-        _hoist(module, name, {v.name: given[v.name] for v in module.graphs[name].inputs if v.name in given})
-    _drop_unread(module, originals)
-    subjects = _subjects(parts, module, originals)
+    graphs = {name: clone(subject.module).main for name, subject in originals.items()}
+    given = {port: name for name, graph in graphs.items() for port in graph.output_names}
+    for name, graph in list(graphs.items()):
+        _hoist(graphs, name, {v.name: given[v.name] for v in graph.inputs if v.name in given})
+    _drop_unread(graphs, originals)
+    subjects = _subjects(parts, graphs, originals)
     _prove(originals, subjects)
-    return Assembly(parts, module, subjects)
+    return Assembly(parts, subjects)
 
 
 def _named(name: str, parts: Parts) -> Subject:
@@ -64,21 +56,16 @@ def _named(name: str, parts: Parts) -> Subject:
     return subject
 
 
-def _givers(module: Module) -> dict[str, str]:
-    """The part that gives each output."""
-    return {port: name for name, graph in module.graphs.items() for port in graph.output_names}
-
-
-def _hoist(module: Module, name: str, memory: dict[str, str]) -> None:
+def _hoist(graphs: dict[str, Graph], name: str, memory: dict[str, str]) -> None:
     """Move what the part computes from `memory` alone (input: the part that gives it) behind that part."""
     for giver in dict.fromkeys(memory.values()):
-        source, graph = module.graphs[giver], module.graphs[name]
+        source, graph = graphs[giver], graphs[name]
         ports = [port for port, by in memory.items() if by == giver]
         for port in ports:
             taken, gives = _type_of(graph, port), source.outputs[source.output_names.index(port)].type
             if taken != gives:
                 raise CaptureError("SC407", f"{name} takes {port} as {taken}, {giver} gives {gives}")
-        early, module.graphs[name] = hoisted(graph, ports)
+        early, graphs[name] = hoisted(graph, ports)
         append(source, early)
 
 
@@ -86,27 +73,28 @@ def _type_of(graph: Graph, port: str):
     return next(v.type for v in graph.inputs if v.name == port)
 
 
-def _drop_unread(module: Module, originals: dict[str, Subject]) -> None:
+def _drop_unread(graphs: dict[str, Graph], originals: dict[str, Subject]) -> None:
     """An output that was there for another part, which now takes what was made of it, is none any more."""
-    read = {v.name for graph in module.graphs.values() for v in graph.inputs}
+    read = {v.name for graph in graphs.values() for v in graph.inputs}
     before = {v.name for s in originals.values() for v in s.module.main.inputs}
-    for graph in module.graphs.values():
+    for graph in graphs.values():
         kept = [(v, n) for v, n in zip(graph.outputs, graph.output_names) if n in read or n not in before]
         graph.outputs, graph.output_names = [v for v, _ in kept], [n for _, n in kept]
         graph.sweep()
 
 
-def _subjects(parts: Parts, module: Module, originals: dict[str, Subject]) -> dict[str, Subject]:
+def _subjects(parts: Parts, graphs: dict[str, Graph], originals: dict[str, Subject]) -> dict[str, Subject]:
     """Every graph with samples for its inputs: its own, and for what another part gives, what that part gave."""
     made: dict[str, Subject] = {}
     heard: Feeds = {}
-    for name, graph in module.graphs.items():
+    for name, graph in graphs.items():
         own = originals[name]
         meta = dict(own.module.meta) | {"source_hash": parts.digest}
         if parts.sample_rate is not None:
             meta.setdefault("sample_rate", parts.sample_rate)
         meta["notes"] = [*parts.notes, *(n for n in own.module.meta.get("notes", ()) if "training mode" not in n)]
-        alone = clone(Module({name: graph}, module.weights, meta))
+        graph.name = name
+        alone = Module({name: graph}, graph.weights, meta)
         alone.weights.drop_unused(set(alone.main.used_weights()))
         sample = {v.name: own.sample[v.name] if v.name in own.sample else heard[v.name] for v in graph.inputs}
         made[name] = Subject(alone, _Meaning(clone(alone)), sample, name)
