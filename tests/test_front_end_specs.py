@@ -38,6 +38,7 @@ WRONG = [
     ("kaldi-fbank{energy_floor=-1}", "SC072"), ("log-mel{win_length=500}", "SC072"), ("log-mel{like=kaldi}", "SC072"),
     ("log-mel{maximum=1.0}", "SC072"), ("log-mel{cepstra=200}", "SC072"), ("log-mel{log=dB}", "SC072"),
     ("log-mel{hop_length=-1}", "SC072"), ("log-mel{n_fft=none}", "SC072"), ("log-mel{floor=-1}", "SC072"),
+    ("kaldi-fbank{scale=1e400}", "SC072"), ("mfcc+utterance{eps=-1}", "SC072"), ("mfcc+cumulative{eps=-1}", "SC072"),
     ("mfcc+fixed{mean=(1,2)}", "SC072"), ("mfcc+fixed{std=0}", "SC072"), ("mfcc+stack{of=0}", "SC072"),
     ("mfcc+fixed{mean=(1,2),std=(1,2,3)}", "SC072"), ("mfcc+fixed{file=none.npz}", "SC074"),
 ]  # fmt: skip
@@ -72,6 +73,13 @@ def test_statistics_of_files(tmp_path):
     (tmp_path / "bad.json").write_text('{"mean": [1]}')
     with pytest.raises(UsageError, match="no mean"):
         parse(f"mfcc+fixed{{file={tmp_path / 'bad.json'}}}")
+
+
+@pytest.mark.parametrize("whole", ["kaldi-fbank{low_freq=20}", "mfcc{scale=32768,lifter=22}", "log-mel{power=2}"])
+def test_whole_numbers_are_real_ones(whole):
+    """The same definition has one hash, however its numbers are written."""
+    assert digest(parse(whole)) == digest(parse(whole.partition("{")[0]))
+    assert parse(whole).text(every=True) == parse(whole.partition("{")[0]).text(every=True)
 
 
 def test_hashes_differ():

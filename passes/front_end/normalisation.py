@@ -29,6 +29,10 @@ class Utterance(Behind):
     eps: float = 1e-5
     on: str = "variance"
 
+    def checked(self) -> None:
+        super().checked()
+        _not_below_0(self)
+
     def features(self, g: Builder, x: Value, place: Place) -> Value:
         with g.at(place.at("mean")):
             off = g.sub(x, g.mean(x, axes=(1,), keepdims=True))
@@ -59,6 +63,10 @@ class Cumulative(Behind):
     variance: bool = True
     eps: float = 1e-2
     on: str = "variance"
+
+    def checked(self) -> None:
+        super().checked()
+        _not_below_0(self)
 
     def features(self, g: Builder, x: Value, place: Place) -> Value:
         frames = x.type.sizes[1]
@@ -112,6 +120,11 @@ class Fixed(Behind):
         mean, std = self.statistics()
         y = g.mul(x, weight(g, "scale", 1 / std))
         return g.add(y, weight(g, "shift", -mean / std))
+
+
+def _not_below_0(part: Utterance | Cumulative) -> None:
+    if part.eps < 0:
+        part.refuse("eps is 0 or more")
 
 
 def _root(g: Builder, variance: Value, eps: float, on: str) -> Value:

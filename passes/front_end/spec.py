@@ -7,6 +7,7 @@ its class is defined. Words need no quotes: `log-mel{like=librosa, bins=64}`.
 from __future__ import annotations
 
 import ast
+import math
 import re
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
@@ -256,7 +257,7 @@ def _made(text: str, table: dict[str, type], what: str):
     if cls is None:
         known = f"one of {', '.join(sorted(table))}"
         raise UsageError("SC071", f"there is no {what} {found[1]}", hints=[known, LISTED])
-    known, given = {f.name for f in fields(cls)}, {}
+    known, given = {f.name: str(f.type) for f in fields(cls)}, {}
     for part in split_commas(found[2] or ""):
         name, equals, value = (s.strip() for s in part.partition("="))
         if not equals or name in given:
@@ -264,7 +265,7 @@ def _made(text: str, table: dict[str, type], what: str):
         if name not in known:
             has = ", ".join(sorted(known)) or "none"
             raise UsageError("SC072", f"{cls.name} has no option {name} (it has {has})", hints=[LISTED])
-        given[name] = _value(value)
+        given[name] = _real(_value(value), known[name])
     made = cls(**given)
     made.checked()
     return made
@@ -276,6 +277,13 @@ def _value(text: str) -> Any:
     except (SyntaxError, ValueError):
         return text
     return tuple(value) if isinstance(value, list) else value
+
+
+def _real(value: Any, annotation: str) -> Any:
+    """A whole number where a real one is wanted as a real one: equal options have equal texts, and equal hashes."""
+    names = [n.strip() for n in annotation.split("|")]
+    real = isinstance(value, int) and not isinstance(value, bool) and "float" in names and "int" not in names
+    return float(str(value)) if real else value
 
 
 def _word(value: Any) -> str:
@@ -297,7 +305,7 @@ def _fits(value: Any, annotation: str) -> bool:
             case "int" if isinstance(value, int) and not isinstance(value, bool):
                 return True
             case "float" if isinstance(value, int | float) and not isinstance(value, bool):
-                return True
+                return math.isfinite(value)
             case "str" if isinstance(value, str):
                 return True
             case "tuple" if isinstance(value, tuple) and all(isinstance(n, int | float) for n in value):
