@@ -6,52 +6,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from speechc.compiler.capture import capture_with_reference
+from captured import compare
 from speechc.ir.interpreter import run
-from speechc.ir.verifier import verify
 from torch import nn
-
-# float32 sums of a few hundred terms in another order
-TOLERANCE = 1e-5
-
-
-def compare(function, *shapes, axes=1, lengths=(7, 12), sample=9, make=None, tolerance=TOLERANCE):
-    """Capture `function` of tensors (`"T"` in their shapes is time) and compare it at every length."""
-
-    class Model(nn.Module):
-        def forward(self, *x):
-            return function(*x)
-
-    names = [f"x{i}" for i in range(len(shapes))]
-
-    def inputs(length):
-        random = np.random.default_rng(length)
-        make_one = make or (lambda r, shape: r.standard_normal(shape, dtype=np.float32))
-        return {n: make_one(random, [length if s == "T" else s for s in shape]) for n, shape in zip(names, shapes)}
-
-    model = function if isinstance(function, nn.Module) else Model()
-    if not isinstance(function, nn.Module):
-        arguments = ", ".join(names)
-        scope = {"function": function}
-        exec(f"def forward(self, {arguments}): return function({arguments})", scope)
-        Model.forward = scope["forward"]
-    axis = {n: shape.index("T") for n, shape in zip(names, shapes) if "T" in shape}
-    module, reference = capture_with_reference(model, inputs(sample), axis or None)
-    verify(module)
-    for length in lengths if axis else (sample,):
-        feeds = inputs(length)
-        want, got = reference(feeds), run(module.main, feeds)
-        assert len(want) == len(got)
-        for name, a, b in zip(module.main.output_names, want, got):
-            assert a.shape == b.shape and a.dtype == b.dtype, f"{name}: {a.dtype}{a.shape} {b.dtype}{b.shape}"
-            if a.dtype.kind == "f":
-                finite = np.isfinite(a)
-                assert np.array_equal(a[~finite], b[~finite], equal_nan=True), name
-                largest = max(np.abs(a[finite]).max(initial=0), 1e-3)
-                assert np.abs(a[finite] - b[finite]).max(initial=0) <= tolerance * largest, name
-            else:
-                assert np.array_equal(a, b), name
-    return module
 
 
 def whole(random, shape):
@@ -269,69 +226,6 @@ def test_two_inputs_of_their_own_lengths():
     assert run(module.main, feeds)[1][0, 0] == 8
 
 
-def heads(x, n=2):
-    return x.unflatten(2, (n, -1)).transpose(1, 2)
-
-
-ATTENTION = {
-    "plain": lambda x: F.scaled_dot_product_attention(heads(x), heads(x), heads(x)),
-    "causal": lambda x: F.scaled_dot_product_attention(heads(x), heads(x), heads(x), is_causal=True),
-    "scale": lambda x: F.scaled_dot_product_attention(heads(x), heads(x), heads(x), scale=0.3),
-    "no heads": lambda x: F.scaled_dot_product_attention(x, x, x),
-    "cross": lambda x: F.scaled_dot_product_attention(heads(x), heads(x[:, ::2]), heads(x[:, ::2])),
-    "bool mask": lambda x: F.scaled_dot_product_attention(
-        heads(x), heads(x), heads(x), attn_mask=torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril(1)
-    ),
-    "float mask": lambda x: F.scaled_dot_product_attention(
-        heads(x), heads(x), heads(x), attn_mask=torch.arange(x.shape[1])[None].float() * -0.1
-    ),
-    "chunks": lambda x: F.scaled_dot_product_attention(
-        heads(x), heads(x), heads(x),
-        attn_mask=torch.arange(x.shape[1])[:, None] // 4 >= torch.arange(x.shape[1])[None] // 4,
-    ),
-    "grouped": lambda x: F.scaled_dot_product_attention(
-        heads(x, 4), heads(x[..., :4]), heads(x[..., 4:]), enable_gqa=True
-    ),
-}  # fmt: skip
-
-
-COMMON = ("cross", "bool mask", "chunks", "grouped")  # what the quick loop has
-
-
-@pytest.mark.parametrize("name", [n if n in COMMON else pytest.param(n, marks=pytest.mark.slow) for n in ATTENTION])
-def test_attention(name):
-    compare(ATTENTION[name], (2, "T", 8))
-
-
-class Multihead(nn.Module):
-    def __init__(self, how, **options):
-        super().__init__()
-        torch.manual_seed(0)
-        self.attention = nn.MultiheadAttention(8, 2, **options)
-        self.how = how
-
-    def forward(self, x0):
-        return self.how(self.attention, x0)
-
-
-MULTIHEAD = {
-    "plain": (lambda a, x: a(x, x, x), {}),
-    "batch first": (lambda a, x: a(x, x, x, need_weights=False)[0], {"batch_first": True}),
-    "every head's weights": (lambda a, x: a(x, x, x, average_attn_weights=False), {"batch_first": True}),
-    "zero and bias rows": (
-        lambda a, x: a(x, x, x)[0], {"batch_first": True, "add_zero_attn": True, "add_bias_kv": True},
-    ),
-    "causal": (
-        lambda a, x: a(x, x, x, attn_mask=nn.Transformer.generate_square_subsequent_mask(x.shape[1]), is_causal=True,
-                       need_weights=False)[0], {"batch_first": True},
-    ),
-    "hidden keys": (
-        lambda a, x: a(x, x, x, key_padding_mask=torch.arange(x.shape[1])[None] > 3)[0], {"batch_first": True},
-    ),
-    "other keys": (lambda a, x: a(x, x[:, ::2, :4], x[:, ::2, 2:])[0], {"batch_first": True, "kdim": 4, "vdim": 6}),
-}  # fmt: skip
-
-
 def put(x, *places, value=1.0):
     """`x[places] = value`, leaving x as it is."""
     return torch.index_put(x, places, torch.as_tensor(value))
@@ -371,78 +265,3 @@ def test_a_crop_to_what_is_longer_at_some_lengths():
 
     for sample in (9, 12):
         compare(nearest, (1, "T", 3), lengths=(8, 11, 13, 40), sample=sample)
-
-
-@pytest.mark.parametrize("name", MULTIHEAD)
-@pytest.mark.slow
-def test_multihead_attention(name):
-    how, options = MULTIHEAD[name]
-    compare(Multihead(how, **options).eval(), (1, "T", 8))
-
-
-@pytest.mark.parametrize("batch_first", [pytest.param(False, marks=pytest.mark.slow), True])
-@pytest.mark.parametrize("make", [nn.LSTM, nn.GRU, nn.RNN], ids=lambda m: m.__name__)
-def test_recurrent_states(make, batch_first):
-    """Bidirectional, two layers, batch of 3: outputs and last states."""
-    torch.manual_seed(0)
-    rnn = make(5, 4, num_layers=2, bidirectional=True, batch_first=batch_first)
-
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.rnn = rnn
-
-        def forward(self, x0):
-            y, last = self.rnn(x0)
-            return (y, *last) if isinstance(last, tuple) else (y, last)
-
-    compare(Model().eval(), (3, "T", 5) if batch_first else ("T", 3, 5), lengths=(1, 7, 12))
-
-
-def test_relu_rnn_without_biases():
-    torch.manual_seed(0)
-    rnn = nn.RNN(5, 4, nonlinearity="relu", bias=False, batch_first=True)
-
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.rnn = rnn
-
-        def forward(self, x0):
-            return self.rnn(x0)[0]
-
-    compare(Model().eval(), (1, "T", 5))
-
-
-SIGNAL = {
-    "power": lambda x: torch.stft(x, 16, 4, return_complex=True, window=torch.hann_window(16)).abs() ** 2,
-    "real view": lambda x: torch.view_as_real(torch.stft(x, 16, 4, return_complex=True, window=torch.ones(16))),
-    "short window": lambda x: torch.stft(x, 16, 4, 10, torch.hamming_window(10), return_complex=True).abs(),
-    "not centred": lambda x: torch.stft(x, 16, 5, window=torch.ones(16), center=False, return_complex=True).real,
-    "two-sided": lambda x: torch.stft(x, 16, window=torch.ones(16), onesided=False, return_complex=True).imag,
-    "normalised": lambda x: torch.stft(x, 16, window=torch.ones(16), normalized=True, return_complex=True).abs(),
-    "constant edges": lambda x: torch.stft(
-        x, 16, window=torch.ones(16), pad_mode="constant", return_complex=True
-    ).abs(),
-    "there and back": lambda x: torch.istft(
-        torch.stft(x, 16, 4, window=torch.hann_window(16), return_complex=True) * 2, 16, 4, window=torch.hann_window(16)
-    ),
-    "frames": lambda x: torch.fft.rfft(x.unfold(1, 16, 8) * torch.hann_window(16)).abs(),
-    "padded frames": lambda x: torch.fft.rfft(x.unfold(1, 12, 8), n=16, norm="ortho").abs(),
-    "inverse": lambda x: torch.fft.irfft(torch.fft.rfft(x.unfold(1, 16, 8)) * (1 + 2j), n=16),
-    "odd inverse": lambda x: torch.fft.irfft(torch.fft.rfft(x.unfold(1, 15, 8)), n=15),
-    "full": lambda x: torch.fft.fft(x.unfold(1, 16, 8)).real,
-    "products": lambda x: (
-        lambda s: (s * s.conj()).real + (s / (s.abs() + 1)).imag + (s.transpose(1, 2).unsqueeze(0)[0].mT - s).abs()
-    )(torch.stft(x, 16, window=torch.ones(16), return_complex=True)),
-    "rotation": lambda x: torch.view_as_real(
-        torch.view_as_complex(x.unfold(1, 8, 8).unflatten(2, (4, 2)).contiguous())
-        * torch.polar(torch.ones(4), torch.arange(4) * 0.3)
-    ).flatten(2),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", SIGNAL)
-@pytest.mark.slow
-def test_signal(name):
-    compare(SIGNAL[name], (2, "T"), sample=80, lengths=(48, 121), tolerance=1e-4)
