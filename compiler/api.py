@@ -108,6 +108,7 @@ def compile(
     normalise: str | None = None,
     max_latency: str | None = None,
     batch: int | None = None,
+    own_inputs: bool = False,
     cache: str = "speed",
     ctc: int | None = None,
     front_end: str | None = None,
@@ -128,7 +129,8 @@ def compile(
     `stream="320ms"` (or `"12 frames"`) makes a file that takes so much a step and keeps its states: `Artifact.stream`
     runs it. `attention`, `left_context`, `conv`, `bidirectional` and `normalise` change the model so that it can
     stream, as the flags of the command line do, and `Artifact.report["rewrite"]` says what that loses; `max_latency`
-    refuses more than that; `batch` streams go in one step; `cache` ("speed", "memory") is what attention keeps.
+    refuses more than that; `batch` streams go in one step (with `own_inputs`, inputs without time have a row for
+    each); `cache` ("speed", "memory") is what attention keeps.
     `sample_rate` in Hz (raw audio) or `frame_shift` (`"10ms"`, features) are for models that do not say theirs.
 
     `ctc=0` adds an output `tokens`, i32[batch, frames]: the greedy CTC decoding of the model's log-probabilities, where

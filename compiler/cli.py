@@ -72,6 +72,9 @@ Normalise = Annotated[
 ]
 MaxLatency = Annotated[str | None, _streaming("--max-latency", "DUR", "Refuse more, the step's chunk included.")]
 Batch = Annotated[int | None, _streaming("--batch", "N", "Independent streams in one step.")]
+OwnInputs = Annotated[
+    bool, typer.Option("--own-inputs", help="Inputs without time: a row a stream.", rich_help_panel="Streaming")
+]
 Cache = Annotated[str, _streaming("--cache", "speed|memory", "What attention keeps of the past.")]
 FrameShift = Annotated[
     str | None, _streaming("--frame-shift", "10ms", "Of the model's features, where it does not take raw audio.")
@@ -111,6 +114,7 @@ def compile_(
     normalise: Normalise = None,
     max_latency: MaxLatency = None,
     batch: Batch = None,
+    own_inputs: OwnInputs = False,
     cache: Cache = "speed",
     frame_shift: FrameShift = None,
     ctc: Annotated[
@@ -164,7 +168,17 @@ def compile_(
         limit=limit,
         sample_rate=sample_rate,
         streaming=Streaming(
-            stream, attention, left_context, conv, bidirectional, normalise, max_latency, batch, cache, frame_shift
+            stream,
+            attention,
+            left_context,
+            conv,
+            bidirectional,
+            normalise,
+            max_latency,
+            batch,
+            own_inputs,
+            cache,
+            frame_shift,
         ),
         ctc=ctc,
         front_end=front_end,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from ..ir.errors import UsageError
 from ..lowering.target import Target
 from ..passes.base import Pass, make
+from ..passes.free_batch import FreeBatch
 from .streaming import fixed_scales
 
 NORMALIZE = ("simplify", "fold-pad", "fold-crop", "fold-pad", "fold", "cse", "dce")
@@ -63,8 +64,9 @@ def plan(
     if step is not None:
         fixed = fixed_scales(compress, note, make(step).chunk == 1)
         compress, streaming = (*STEP.get(precision, ()), *fixed), (step, *AFTER_STREAMING)
-        if make(step).batch > 1:
-            rewrites = ("free-batch{must=True}", *rewrites)
+        streams = make(step)
+        if streams.batch > 1:
+            rewrites = (str(FreeBatch(must=True, own=streams.own)), *rewrites)
     texts = (*ports, *NORMALIZE, *rewrites, *OPTIMIZE, *compress, *streaming, *target.legalize_for(precision))
     return [make(text) for text in texts]
 

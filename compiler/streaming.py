@@ -26,6 +26,7 @@ class Streaming:
     normalise: str | None = None  # fixed | cumulative | window[:3s]
     max_latency: str | None = None
     batch: int | None = None  # None: as many as the model was captured with
+    own_inputs: bool = False  # of streams, not shared by them: those without time
     cache: str = "speed"
     frame_shift: str | None = None
 
@@ -41,7 +42,7 @@ class Streaming:
         if self.batch is not None and self.batch < 1:
             raise UsageError("SC017", f"--batch {self.batch}: 1 or more streams")
         for flag, given in (("--max-latency", self.max_latency is not None), ("--batch", self.batch is not None),
-                            ("--cache memory", self.cache != "speed")):  # fmt: skip
+                            ("--cache memory", self.cache != "speed"), ("--own-inputs", self.own_inputs)):  # fmt: skip
             if given and not self.wanted:
                 raise UsageError("SC017", f"{flag} is for files that take chunks", hints=["--stream 320ms with it"])
         return self
@@ -153,8 +154,8 @@ def step_pass(s: Streaming, hz: Fraction | None, most: int | None = None) -> str
     chunk = ticks(s.stream, hz, "--stream")
     if chunk < 1:
         raise UsageError("SC047", f"--stream {s.stream}: a step takes at least one frame")
-    bound = f", most={most}" if most else ""
-    return f"{PASS}{{chunk={chunk}, batch={s.batch or 0}, cache='{s.cache}'{bound}}}"
+    more = (f", most={most}" if most else "") + (", own=True" if s.own_inputs else "")
+    return f"{PASS}{{chunk={chunk}, batch={s.batch or 0}, cache='{s.cache}'{more}}}"
 
 
 def fixed_scales(

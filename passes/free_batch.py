@@ -25,17 +25,19 @@ class FreeBatch(Pass):
 
     The batch is followed through every op: sizes that hold it are rewritten, carries and constants as large as the
     batch become as large as it is now. A graph in which it cannot be followed (rows of the batch are mixed, or merged
-    with time) is left alone; with `must`, that is `UnsupportedError` SC214.
+    with time) is left alone; with `must`, that is `UnsupportedError` SC214. Inputs without time are shared by all
+    streams where they have one row; with `own`, each stream has a row of its own.
     """
 
     name, stage, equal = "free-batch", "streaming", Exact()
     must: bool = False
+    own: bool = False
 
     def run(self, graph: Graph, context: Context) -> None:
         if free(graph) or not any(_timed(v.type) for v in graph.inputs):
             return
         try:
-            made = _Freed(graph).graph
+            made = _Freed(graph, self.own).graph
         except UnsupportedError as error:
             if self.must:
                 raise
@@ -96,8 +98,8 @@ def batch_of(type: Tensor) -> tuple[int, int] | None:
 class _Freed:
     """The graph again, its batch a symbol."""
 
-    def __init__(self, old: Graph):
-        self.old, self.graph = old, Graph(old.name, old.weights)
+    def __init__(self, old: Graph, own: bool):
+        self.old, self.graph, self.own = old, Graph(old.name, old.weights), own
         self.b = Builder(self.graph)
         self.values: dict[int, Value] = {}
         self.arrays: dict[int, list[np.ndarray]] = {}
@@ -126,8 +128,8 @@ class _Freed:
         return found.pop()
 
     def _freed(self, v: Value) -> Tensor:
-        """Inputs without time hold one row a stream only where there are as many rows as streams, and several."""
-        own = v.type.rank and v.type.sizes[0] == self.captured > 1
+        """Inputs without time hold one row a stream where there are as many rows as streams, and several or `own`."""
+        own = v.type.rank and v.type.sizes[0] == self.captured and (self.captured > 1 or self.own)
         if not _timed(v.type) and not own:
             return v.type
         return v.type.with_(shape=[Dim(symbol(BATCH)), *v.type.shape[1:]])

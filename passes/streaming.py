@@ -13,8 +13,8 @@ class Streaming(Pass):
     """One step of `chunk` input frames, with explicit state (after tract's pulse and sequence-layers).
 
     `batch`: independent streams in one step (0: as many rows as the model was captured with); the batch of a capture
-    for a fixed one is made to vary first (free-batch). `cache`: what attention
-    keeps of the past, keys and values ("speed") or, where that is less, what they are computed from ("memory").
+    for a fixed one is made to vary first (free-batch, with `own`). `cache`: what attention keeps of the past, keys and
+    values ("speed") or, where that is less, what they are computed from ("memory").
     `most`: frames of input that the model can take at all (0: any number): it bounds what attention sees of the past.
     """
 
@@ -23,6 +23,7 @@ class Streaming(Pass):
     batch: int = 0
     cache: str = "speed"
     most: int = 0
+    own: bool = False
 
     def run(self, graph: Graph, context: Context) -> None:
         from .stream.step import Options
@@ -34,7 +35,7 @@ class Streaming(Pass):
             return
         streams = self.batch or rows(graph)
         if streams > 1:
-            FreeBatch(must=True).run(graph, Context())
+            FreeBatch(must=True, own=self.own).run(graph, Context())
         step = stream(graph, self.chunk, streams, Options(self.cache, self.most))
         replaced(graph, step.graph)
         for message, op in step.notes:

@@ -13,12 +13,14 @@ from command import run as command
 from models.seq2seq import END, MOST, SAMPLES, TOKENS, Decoder, parts, scorer
 from speechc.compiler.assembly.assemble import assemble
 from speechc.compiler.assembly.text import text_of
-from speechc.compiler.decode.attention import Hypothesis, Steps, beam, greedy
+from speechc.compiler.decode.attention import Hypothesis, Steps, run, search
 from speechc.ir.errors import CaptureError, UsageError
+
+SAYS = 2  # the seed of a model whose text depends on what it hears
 
 
 def audio(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(SAMPLES, dtype=np.float32)
+    return 8 * np.random.default_rng(seed).standard_normal(SAMPLES, dtype=np.float32)
 
 
 class Modules(Steps):
@@ -34,6 +36,25 @@ class Modules(Steps):
 
     def reorder(self, rows):
         self.said = [list(self.said[r]) for r in rows]
+
+
+def beam(steps: Steps, *given, **options) -> list[Hypothesis]:
+    """One search in all rows."""
+    return run(steps, [search(steps.rows, *given, **options)])[0]
+
+
+def greedy(next, most: int) -> Hypothesis:
+    """The best token at every step."""
+    h = Hypothesis([], 0.0)
+    while len(h.tokens) < most:
+        logs = next(h.tokens).numpy()
+        best = int(logs.argmax())
+        h.score += float(logs[best])
+        if best == END:
+            h.ended = True
+            break
+        h.tokens.append(best)
+    return h
 
 
 def every_text(next, most: int) -> list[Hypothesis]:
@@ -68,10 +89,11 @@ def test_a_beam_of_one_is_greedy_and_a_wider_one_is_no_worse():
     better = 0
     for seed in range(12):
         next = scorer(parts(seed), torch.from_numpy(audio(seed))[None])
-        (alone,) = greedy(Modules(next, 1), [0], END, 6)
+        alone = greedy(next, 6)
         one = beam(Modules(next, 1), [0], END, 6)[0]
         wide = beam(Modules(next, 6), [0], END, 6, penalty=0.0)[0]
-        assert one.tokens == alone.tokens
+        assert one.tokens == alone.tokens and one.ended == alone.ended
+        assert one.score == pytest.approx(alone.score)
         if alone.ended:
             assert wide.score >= alone.score - 1e-9
             better += wide.score > alone.score + 1e-9
@@ -87,17 +109,19 @@ def test_hypotheses_rank_by_length():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return speechc.compile(parts(3), output=tmp_path_factory.mktemp("folder"))
+    return speechc.compile(parts(SAYS), output=tmp_path_factory.mktemp("folder"))
 
 
 def test_the_folder_says_what_the_modules_say(folder):
-    listener = folder.listen()
+    listener, texts = folder.listen(), set()
     for seed in range(5):
-        next = scorer(parts(3), torch.from_numpy(audio(seed))[None])
-        (wanted,) = greedy(Modules(next, 1), [0], END, MOST - 1)
+        next = scorer(parts(SAYS), torch.from_numpy(audio(seed))[None])
+        wanted = greedy(next, MOST - 1)
         heard = listener.hear(audio(seed))
         assert heard.text == text_of(wanted.tokens, TOKENS)
         assert [n.kind for n in heard.notes] == ([] if wanted.ended else ["unfinished"])
+        texts.add(heard.text)
+    assert len(texts) > 2
 
 
 def test_what_the_decoder_makes_of_the_memory_is_computed_once(folder):
@@ -119,12 +143,31 @@ def test_a_step_costs_the_same_at_every_position(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["onnx", "tflite"])
 def test_a_beam_of_streams_in_the_file(target, tmp_path):
-    made = speechc.compile(parts(3), target=target, batch=3, output=tmp_path)
+    made = speechc.compile(parts(SAYS), target=target, batch=3, output=tmp_path)
     listener = speechc.load(made.path).listen(penalty=0.0)
     for seed in range(3):
-        next = scorer(parts(3), torch.from_numpy(audio(seed))[None])
+        next = scorer(parts(SAYS), torch.from_numpy(audio(seed))[None])
         wanted = beam(Modules(next, 3), [0], END, MOST - 1, penalty=0.0)[0]
         assert listener.hear(audio(seed)).text == text_of(wanted.tokens, TOKENS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["onnx", "tflite"])
+def test_several_recordings_at_once(target, tmp_path):
+    """Four streams: four recordings greedily, or two by a beam of two; five of them take more than one turn."""
+    made = speechc.compile(parts(SAYS), target=target, batch=4, own_inputs=True, output=tmp_path)
+    for width in (1, 2):
+        listener = made.listen(beam=width, penalty=0.0)
+        assert listener.at_once == 4 // width
+        wanted = []
+        for seed in range(5):
+            next = scorer(parts(SAYS), torch.from_numpy(audio(seed))[None])
+            wanted.append(text_of(beam(Modules(next, width), [0], END, MOST - 1, penalty=0.0)[0].tokens, TOKENS))
+        assert len(set(wanted)) > 2
+        assert [h.text for h in listener.hear_many([audio(seed) for seed in range(5)])] == wanted
+    assert made.listen().beam == 1
+    with pytest.raises(UsageError, match="4 streams for hypotheses, not 5"):
+        made.listen(beam=5)
 
 
 def test_a_recording_longer_than_the_model_takes(folder):

@@ -65,11 +65,13 @@ def build(assembly: Assembly, settings: Settings, progress: Callable[[str], None
     if settings.target == ALL:
         raise UsageError("SC058", "a model of several parts is compiled for one target at a time")
     listening = any(part.listens for part in parts.parts.values())
-    if settings.ctc is not None or not (listening or replace(settings.streaming, batch=None) == OWN_STREAMING):
+    if settings.ctc is not None or not (
+        listening or replace(settings.streaming, batch=None, own_inputs=False) == OWN_STREAMING
+    ):
         raise UsageError(
             "SC058",
             f"{parts.name} is a model of several parts, which stream as its kind ({parts.kind}) wants it",
-            hints=["leave out --stream and the flags that go with it; --batch N is for the decoder's hypotheses"],
+            hints=["leave out --stream and the flags that go with it; --batch N and --own-inputs are for the decoder"],
         )
     final = (settings.output or Path.cwd()) / (settings.name or parts.name)
     if final.exists() and not (final / BUNDLE).is_file():
@@ -134,11 +136,13 @@ def _built(subject: Subject, settings: Settings, progress: Callable[[str], None]
 
 def _for_part(assembly: Assembly, name: str, settings: Settings, folder: Path) -> Settings:
     part = assembly.parts.parts[name]
-    streaming = Streaming()
+    streaming, asked = OWN_STREAMING, settings.streaming
     if part.stream is not None:
-        streaming = Streaming(f"{part.stream} frames", batch=settings.streaming.batch)
+        streaming = replace(
+            OWN_STREAMING, stream=f"{part.stream} frames", batch=asked.batch, own_inputs=asked.own_inputs
+        )
     elif part.listens:
-        streaming = replace(settings.streaming, batch=None)
+        streaming = replace(asked, batch=None, own_inputs=False)
     first = name == next(iter(assembly.parts.parts))
     return replace(
         settings,

@@ -1,9 +1,9 @@
-"""Search of attention decoders: greedy, and beam search over hypotheses that are rows of one step."""
+"""Search of attention decoders: beam search (one hypothesis: greedy), for several recordings in rows of one step."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,65 +39,75 @@ class Hypothesis:
         return self.score / max(1, len(self.tokens) + self.ended) ** penalty
 
 
-def greedy(steps: Steps, prompt: Sequence[int], end: int, most: int, rules: Rules | None = None) -> list[Hypothesis]:
-    """The best token at every step, in every row alone, until all have ended or hold `most` tokens."""
-    found = [Hypothesis([], 0.0) for _ in range(steps.rows)]
-    scores = _prompted(steps, prompt)
-    for _ in range(most):
-        chosen = []
-        for row, h in zip(scores, found):
-            logs = _logs(row if rules is None or h.ended else rules(h.tokens, row))
-            best = end if h.ended else int(logs.argmax())
-            chosen.append(best)
-            if not h.ended:
-                _extend(h, best, float(logs[best]), end)
-        if all(h.ended for h in found):
-            break
-        scores = steps.next(chosen)
-    return found
+Asked = tuple[list[int], list[int]]  # which row each row goes on from, and the token that it takes next
+Search = Generator[Asked, np.ndarray, list[Hypothesis]]  # is sent the scores of its rows, float[rows, tokens]
 
 
-def beam(
-    steps: Steps, prompt: Sequence[int], end: int, most: int, rules: Rules | None = None, penalty: float = 1.0
-) -> list[Hypothesis]:
-    """Beam search with as many hypotheses as the steps have rows (Graves 2012; Sutskever et al. 2014); best first.
+def search(
+    rows: int, prompt: Sequence[int], end: int, most: int, rules: Rules | None = None, penalty: float = 1.0
+) -> Search:
+    """Beam search with `rows` hypotheses (Graves 2012; Sutskever et al. 2014), the best first; one row is greedy.
 
     Every step keeps the best continuations of all rows; those that end leave the beam. It stops when as many have ended
     as there are rows, or at `most` tokens. `penalty`: how length is weighed in the ranking (`Hypothesis.ranked`).
     """
     alive, ended = [Hypothesis([], 0.0)], []
-    scores = _prompted(steps, prompt)
+    for token in prompt:
+        scores = yield list(range(rows)), [token] * rows
     for _ in range(most):
-        logs = np.stack([_logs(s if rules is None else rules(h.tokens, s)) for h, s in zip(alive, scores)])
-        total = logs + np.array([h.score for h in alive])[:, None]
         made: list[tuple[int, Hypothesis]] = []
-        for place in np.argsort(-total, axis=None, kind="stable")[: 2 * steps.rows].tolist():
-            row, token = divmod(place, total.shape[1])
-            if not np.isfinite(total[row, token]):
-                break
+        for row, token, log in _best(alive, scores, rules, 2 * rows):
             h = Hypothesis(list(alive[row].tokens), alive[row].score, each=list(alive[row].each))
-            _extend(h, token, float(logs[row, token]), end)
+            _extend(h, token, log, end)
             if h.ended:
                 ended.append(h)
             else:
                 made.append((row, h))
-            if len(made) == steps.rows:
+            if len(made) == rows:
                 break
-        if not made or len(ended) >= steps.rows:
-            alive = [h for _, h in made]
-            break
         alive = [h for _, h in made]
-        filled = [*made, *[made[0]] * (steps.rows - len(made))]
-        steps.reorder([row for row, _ in filled])
-        scores = steps.next([h.tokens[-1] for _, h in filled])
-    found = ended if len(ended) >= steps.rows else [*ended, *alive]
+        if not made or len(ended) >= rows:
+            break
+        filled = [*made, *[made[0]] * (rows - len(made))]
+        scores = yield [row for row, _ in filled], [h.tokens[-1] for _, h in filled]
+    found = ended if len(ended) >= rows else [*ended, *alive]
     return sorted(found, key=lambda h: -h.ranked(penalty))
 
 
-def _prompted(steps: Steps, prompt: Sequence[int]) -> np.ndarray:
-    for token in prompt:
-        scores = steps.next([token] * steps.rows)
-    return scores
+def run(steps: Steps, searches: Sequence[Search]) -> list[list[Hypothesis]]:
+    """What searches find that run side by side, each in its share of the rows of `steps`."""
+    share = steps.rows // len(searches)
+    found: list[list[Hypothesis]] = [[] for _ in searches]
+    asked: list[Asked] = [next(s) for s in searches]
+    going = set(range(len(searches)))
+    while going:
+        rows = [i * share + r for i, (kept, _) in enumerate(asked) for r in kept]
+        rows += range(len(rows), steps.rows)
+        tokens = [t for _, taken in asked for t in taken]
+        if rows != list(range(steps.rows)):
+            steps.reorder(rows)
+        scores = steps.next(tokens + tokens[-1:] * (steps.rows - len(tokens)))
+        for i in sorted(going):
+            try:
+                asked[i] = searches[i].send(scores[i * share : (i + 1) * share])
+            except StopIteration as done:
+                found[i], asked[i] = done.value, (list(range(share)), asked[i][1])
+                going.remove(i)
+    return found
+
+
+def _best(
+    alive: Sequence[Hypothesis], scores: np.ndarray, rules: Rules | None, count: int
+) -> Iterator[tuple[int, int, float]]:
+    """The `count` best continuations: row, token and its log-probability; fewer where the rules leave fewer."""
+    logs = np.stack([_logs(s if rules is None else rules(h.tokens, s)) for h, s in zip(alive, scores)])
+    total = (logs + np.array([h.score for h in alive])[:, None]).ravel()
+    count = min(count, total.size)
+    least = np.partition(total, total.size - count)[total.size - count]
+    among = np.flatnonzero((total >= least) & np.isfinite(total))
+    for place in among[np.argsort(-total[among], kind="stable")[:count]].tolist():
+        row, token = divmod(place, logs.shape[1])
+        yield row, token, float(logs[row, token])
 
 
 def _extend(h: Hypothesis, token: int, log: float, end: int) -> None:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...ir.errors import UsageError
-from .attention import Steps
 
 FAMILIES: dict[str, type[Task]] = {}
 Span = tuple[float, float | None, list[int]]  # start and end in seconds (None: beyond the recording), tokens
@@ -51,9 +50,18 @@ class Task(ABC):
         """The most tokens behind the prompt."""
         return self.decoding["most"] - len(self.prompt)
 
-    def settled(self, steps: Steps) -> Task:
-        """The task with what only the model can say of this recording, such as its language. It may use up `steps`."""
+    @property
+    def probe(self) -> list[int]:
+        """What the decoder is fed first where only it can say what the task is, such as the language; else nothing."""
+        return []
+
+    def settled(self, scores: np.ndarray) -> Task:
+        """The task for a recording, by the scores[tokens] behind `probe`."""
         return self
+
+    def timed(self) -> Task | None:
+        """The same task with timestamps, from the last of which a next window can go on; None: it has none."""
+        return None
 
     def rules(self, said: Sequence[int], scores: np.ndarray) -> np.ndarray:
         """The scores of what may follow the tokens `said`; -inf for what may not."""
@@ -65,6 +73,10 @@ class Task(ABC):
 
     def spans(self, said: Sequence[int]) -> list[Span] | None:
         """What was said when, where the tokens tell."""
+        return None
+
+    def resume(self, said: Sequence[int]) -> float | None:
+        """Seconds behind which the next window of a long recording begins; None: behind all of this one."""
         return None
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ...ir.errors import UsageError
-from .attention import Steps
 from .task import Span, Task, family
 
 STAMP = 0.02  # s from one timestamp token to the next
@@ -42,15 +41,23 @@ class Whisper(Task):
         first, last = self.special["start"] + 1, min(self.special["translate"], self.special["transcribe"])
         return {self.tokens[i].strip("<|>"): i for i in range(first, last)}
 
-    def settled(self, steps: Steps) -> Whisper:
-        """With the language that the model finds the likeliest after its start (section 2.3 of the paper)."""
-        if self.language is not None:
-            return self
-        scores = steps.next([self.special["start"]] * steps.rows)[0]
+    @property
+    def probe(self) -> list[int]:
+        """The start alone: a language follows it (section 2.3 of the paper)."""
+        return [] if self.language is not None else [self.special["start"]]
+
+    def settled(self, scores: np.ndarray) -> Whisper:
+        """With the language that the model finds the likeliest."""
         names = list(self.languages)
-        found = Whisper(self.decoding, self.tokens, task=self.task, timestamps=self.timestamps, previous=self.previous)
-        found.language = names[int(scores[[self.languages[n] for n in names]].argmax())]
-        return found
+        return self._with(language=names[int(scores[[self.languages[n] for n in names]].argmax())])
+
+    def timed(self) -> Whisper:
+        """With timestamps."""
+        return self._with(timestamps=True)
+
+    def _with(self, **changed: Any) -> Whisper:
+        options = {name: getattr(self, name) for name in self.options}
+        return Whisper(self.decoding, self.tokens, **(options | changed))
 
     @property
     def end(self) -> int:
@@ -130,3 +137,11 @@ class Whisper(Task):
             else:
                 start = at
         return [*found, (start or 0.0, None, words)] if words else found
+
+    def resume(self, said: Sequence[int]) -> float | None:
+        """The last timestamp, where something begins at it; None where it ends what was said, or is 0."""
+        stamped = [t >= self.stamps for t in said]
+        if not any(stamped) or (stamped[-1] and stamped[-2:-1] != [True]):
+            return None
+        last = max(t for t in said if t >= self.stamps)
+        return round((last - self.stamps) * STAMP, 2) or None
