@@ -72,9 +72,7 @@ Normalise = Annotated[
 ]
 MaxLatency = Annotated[str | None, _streaming("--max-latency", "DUR", "Refuse more, the step's chunk included.")]
 Batch = Annotated[int | None, _streaming("--batch", "N", "Independent streams in one step.")]
-OwnInputs = Annotated[
-    bool, typer.Option("--own-inputs", help="Inputs without time: a row a stream.", rich_help_panel="Streaming")
-]
+OwnInputs = Annotated[bool, _streaming("--own-inputs", None, "Inputs without time have a row for each stream.")]
 Cache = Annotated[str, _streaming("--cache", "speed|memory", "What attention keeps of the past.")]
 FrameShift = Annotated[
     str | None, _streaming("--frame-shift", "10ms", "Of the model's features, where it does not take raw audio.")

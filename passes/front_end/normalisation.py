@@ -54,8 +54,9 @@ class Cumulative(Behind):
     """Each feature minus its mean over the frames so far, divided by its standard deviation over them.
 
     The sums are Welford's (1962): the variance of t frames is 1/t Σ s / (s - 1) (x[s] - M[s])², where M[s] is the mean
-    of the first s; nothing cancels. The first frame becomes 0. Options as for utterance; `eps` keeps the rounding of
-    the first frames, which may hardly differ, from being divided by almost nothing.
+    of the first s; nothing cancels. The first frame becomes 0. Options as for utterance. `eps` keeps the rounding of
+    frames that hardly differ from being divided by almost nothing: with 0.01 it grows 10 times at most (a steady tone
+    comes out below 1e-4 in float32; with 1e-5 it would be 3e-3), and logarithms of mel bands vary by 0.4 or more.
     """
 
     name = "cumulative"
