@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from typing import Any
 
 from rich.markup import escape
@@ -18,7 +18,7 @@ def listed() -> list[dict[str, Any]]:
     made = []
     for kind, classes in zip(("front end", "stage behind"), registered()):
         for name, cls in sorted(classes.items()):
-            options = {f.name: f.default for f in fields(cls) if f.default is not MISSING}
+            options = {f.name: f.default for f in cls.options() if f.default is not MISSING}
             made.append({"name": name, "kind": kind, "options": options, "doc": inspect.getdoc(cls) or ""})
     return made
 

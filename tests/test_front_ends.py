@@ -209,6 +209,13 @@ def test_normalisation():
     assert relative(fixed, (plain - plain.mean(0)) / plain.std(0)) < TOLERANCE
 
 
+def test_equal_frames_stay_equal_in_a_running_normalisation():
+    """A steady tone: its frames differ by rounding alone, which `eps` keeps small (with 1e-5 it would be 3e-3)."""
+    tone = (0.3 * np.sin(2 * np.pi * 1000 * np.arange(8000) / 16000)).astype(np.float32)
+    assert np.abs(features("kaldi-fbank{bins=20}+cumulative", tone)).max() < 2e-4
+    assert np.abs(features("kaldi-fbank{bins=20}+cumulative{eps=1e-5}", tone)).max() > 1e-3
+
+
 # -- streaming -------------------------------------------------------------------------------------------------------
 def step_of(module: Module, chunk: int, *texts: str) -> Module:
     made = clone(module)

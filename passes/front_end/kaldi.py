@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ...ir.graph import Builder, Value
 from .bands import Framing, banded, framed, logarithm, scaled, weight
 from .mel import cosines, triangles_in_mel
-from .spec import FrontEnd, Place
+from .spec import FrontEnd, Place, after
 from .windows import SHAPES, emphasis, fourier, window, without_mean
 
 EPSILON = 1.1920928955078125e-07  # of float32: Kaldi's floor under every logarithm
@@ -16,10 +18,27 @@ WINDOWS = {"povey": "povey", "hamming": "hamming", "hanning": "hann", "blackman"
 assert set(WINDOWS.values()) <= set(SHAPES)
 
 
+@dataclass(frozen=True)
 class _Kaldi(FrontEnd):
     """What the filterbank and MFCC share: framing, spectrum, bands and energy."""
 
     choices = {"window": tuple(WINDOWS)}
+    bins: int = 80
+    sample_rate: int = 16000
+    scale: float = 32768.0
+    frame_length: float = 25.0
+    frame_shift: float = 10.0
+    window: str = "povey"
+    preemphasis: float = 0.97
+    remove_dc_offset: bool = True
+    round_to_power_of_two: bool = True
+    snip_edges: bool = True
+    low_freq: float = 20.0
+    high_freq: float = 0.0
+    use_energy: bool = False
+    raw_energy: bool = True
+    energy_floor: float = 0.0
+    htk_compat: bool = False
 
     def checked(self) -> None:
         super().checked()
@@ -99,24 +118,8 @@ class KaldiFbank(_Kaldi):
     """
 
     name = "kaldi-fbank"
-    bins: int = 80
-    sample_rate: int = 16000
-    scale: float = 32768.0
-    frame_length: float = 25.0
-    frame_shift: float = 10.0
-    window: str = "povey"
-    preemphasis: float = 0.97
-    remove_dc_offset: bool = True
-    round_to_power_of_two: bool = True
-    snip_edges: bool = True
-    low_freq: float = 20.0
-    high_freq: float = 0.0
-    use_power: bool = True
-    use_log: bool = True
-    use_energy: bool = False
-    raw_energy: bool = True
-    energy_floor: float = 0.0
-    htk_compat: bool = False
+    use_power: bool = after("high_freq", True)
+    use_log: bool = after("use_power", True)
 
     @property
     def width(self) -> int:
@@ -143,23 +146,9 @@ class Mfcc(_Kaldi):
 
     name = "mfcc"
     bins: int = 13
-    mels: int = 23
-    sample_rate: int = 16000
-    scale: float = 32768.0
-    frame_length: float = 25.0
-    frame_shift: float = 10.0
-    window: str = "povey"
-    preemphasis: float = 0.97
-    remove_dc_offset: bool = True
-    round_to_power_of_two: bool = True
-    snip_edges: bool = True
-    low_freq: float = 20.0
-    high_freq: float = 0.0
-    lifter: float = 22.0
+    mels: int = after("bins", 23)
+    lifter: float = after("high_freq", 22.0)
     use_energy: bool = True
-    raw_energy: bool = True
-    energy_floor: float = 0.0
-    htk_compat: bool = False
 
     def checked(self) -> None:
         super().checked()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import math
 import re
-from dataclasses import dataclass, field, fields
+from abc import ABC, abstractmethod
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar
 
 from ...ir import plugins
@@ -25,15 +26,30 @@ BEHIND: dict[str, type[Behind]] = {}
 LISTED = "speechc front-ends lists all of them"
 
 
+def after(option: str, default: Any) -> Any:
+    """The default of an option that stands behind an inherited one: texts and hashes have options in order."""
+    return field(default=default, metadata={"after": option})
+
+
 class _Part:
     """Base of what a specification names: `name`, annotated fields as options, and the values that each may have."""
 
     name: ClassVar[str] = ""
     choices: ClassVar[dict[str, tuple]] = {}
 
+    @classmethod
+    def options(cls) -> list[Field]:
+        """The annotated fields in the order of texts: those inherited first, unless one says where (see `after`)."""
+        found: list[Field] = []
+        for f in fields(cls):
+            names = [o.name for o in found]
+            place = names.index(f.metadata["after"]) + 1 if "after" in f.metadata else len(found)
+            found.insert(place, f)
+        return found
+
     def checked(self) -> None:
         """Raise `UsageError` SC072 where options do not go together."""
-        for f in fields(self):
+        for f in self.options():
             value = getattr(self, f.name)
             if f.name in self.choices and value not in self.choices[f.name]:
                 self.refuse(f"{f.name} is one of {', '.join(map(str, self.choices[f.name]))}, not {value}")
@@ -46,8 +62,8 @@ class _Part:
 
     def given(self, every: bool = False) -> dict[str, Any]:
         """The options that are not the default ones, or all of them."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return values if every else {f.name: values[f.name] for f in fields(self) if values[f.name] != f.default}
+        values = {f.name: getattr(self, f.name) for f in self.options()}
+        return values if every else {f.name: values[f.name] for f in self.options() if values[f.name] != f.default}
 
     def text(self, every: bool = False) -> str:
         """As a specification says it."""
@@ -67,7 +83,7 @@ def _registered(cls: type, table: dict[str, type]) -> None:
     table[cls.name] = dataclass(frozen=True)(cls)
 
 
-class FrontEnd(_Part):
+class FrontEnd(_Part, ABC):
     """From audio f32[N, samples] to features f32[N, frames, bins]. A subclass with a `name` is registered.
 
     It has a field `sample_rate` in Hz, and says how it frames (`framing`), how many features a frame has (`width`) and
@@ -78,25 +94,25 @@ class FrontEnd(_Part):
         super().__init_subclass__(**kwargs)
         _registered(cls, FRONT_ENDS)
 
+    @abstractmethod
     def framing(self) -> Framing:
         """How the signal is cut into frames."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def width(self) -> int:
         """Features of a frame."""
-        raise NotImplementedError
 
+    @abstractmethod
     def features(self, g: Builder, x: Value, place: Place) -> Value:
         """The features of audio x."""
-        raise NotImplementedError
 
     def fixed(self, part: str) -> list[FrontEnd]:
         """The front ends without the need of the whole utterance that its op at `part` has."""
         return []
 
 
-class Behind(_Part):
+class Behind(_Part, ABC):
     """From features f32[N, frames, bins] to others: a normalisation. A subclass with a `name` is registered."""
 
     def __init_subclass__(cls, **kwargs):
@@ -120,9 +136,9 @@ class Behind(_Part):
         """Frames that go in for every one that comes out."""
         return 1
 
+    @abstractmethod
     def features(self, g: Builder, x: Value, place: Place) -> Value:
         """The features of features x."""
-        raise NotImplementedError
 
     def fixed(self, part: str) -> list[Behind]:
         """What may stand in its place in a stream."""
@@ -257,7 +273,7 @@ def _made(text: str, table: dict[str, type], what: str):
     if cls is None:
         known = f"one of {', '.join(sorted(table))}"
         raise UsageError("SC071", f"there is no {what} {found[1]}", hints=[known, LISTED])
-    known, given = {f.name: str(f.type) for f in fields(cls)}, {}
+    known, given = {f.name: str(f.type) for f in cls.options()}, {}
     for part in split_commas(found[2] or ""):
         name, equals, value = (s.strip() for s in part.partition("="))
         if not equals or name in given:
