@@ -167,12 +167,14 @@ def test_int8_again_is_no_remedy():
 
 # -- the command -------------------------------------------------------------------------------------------------------
 def test_the_gate_ends_with_7_and_json_has_every_number(files, tmp_path):
-    (tmp_path / "tiny.toml").write_text(MINE.replace("2 MB", "1 KB"))
+    guessed = MINE.replace("2 MB", "1 KB").replace('bytes = "3 MB"', 'bytes = "3 MB", assumed = true')
+    (tmp_path / "tiny.toml").write_text(guessed)
     asked = ["fit", files / "whole.onnx", "--devices", "tiny.toml", "--device", "mine"]
     status, out, said = run(*asked, "--gate", "--json", cwd=tmp_path)
     told = json.loads(out)
     assert status == 7 and "SC700" in said and "memory" in said
-    assert told["devices"][0]["fits"] is False and told["devices"][0]["sources"]["memory"] == "me"
+    (device,) = told["devices"]
+    assert device["fits"] is False and device["sources"]["memory"] == "me" and device["assumed"] == ["storage"]
     assert told["need"]["parameters"] > 0 and {"name", "limit", "under"} <= told["stores"][0].keys()
     assert run(*asked, cwd=tmp_path)[0] == 0
     assert run("fit", files / "whole.onnx", "--device", "phone", "--gate", "-q", cwd=tmp_path) == (0, "", "")
@@ -182,6 +184,9 @@ def test_tables_name_devices_and_sources(files, tmp_path):
     status, out, _ = run("fit", files / "step.onnx", "--device", "esp32-s3", cwd=tmp_path)
     assert status == 0 and "ESP32-S3" in out and "espressif.com" in out and "assumed" in out
     assert "module" in out and "under every limit" in out
+    status, out, _ = run("fit", files / "step.onnx", "--device", "raspberry-pi-5", cwd=tmp_path)
+    assert status == 0 and "raspberry-pi-5, storage: assumed, not read in https" in out
+    assert "raspberry-pi-5, memory: https" in out
 
 
 @pytest.mark.parametrize(
@@ -206,6 +211,8 @@ def test_every_number_of_every_device_has_a_source():
     for device in table.devices.values():
         assert {"memory", "storage", "cores", *device.rates} == device.sources.keys()
         assert all(s.startswith("https://") for s in device.sources.values()), device.key
+        assert set(device.assumed) <= device.sources.keys()
+    assert table.devices["raspberry-pi-5"].assumed == ("storage",) and not table.devices["oneplus-7t"].assumed
     assert all(s.source.startswith("https://") for s in table.stores)
     assert all(table.assumptions.why.values()), "an assumption without its reason"
 

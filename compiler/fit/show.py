@@ -56,10 +56,11 @@ def report(
         out.print(f"note: {note}", markup=False)
     if detail:
         out.print(_modules(need))
-    table = Table("device", "fits", "memory", "storage", "times real time", box=None, pad_edge=False)
+    table = Table("device", "fits", "memory", "storage", "times real time", "assumed", box=None, pad_edge=False)
     for v in verdicts:
         memory, storage, time = (_cell(r) for r in v.resources)
-        table.add_row(v.device.name, "yes" if v.fits else "no", memory, storage, time)
+        assumed_of = ", ".join(v.device.assumed)
+        table.add_row(v.device.name, "yes" if v.fits else "no", memory, storage, time, assumed_of)
     out.print(table)
     for v in verdicts:
         for remedy in v.remedies:
@@ -69,7 +70,8 @@ def report(
             out.print(f"assumed, {name}: {_assumed(assumed, name)}: {why}", markup=False, soft_wrap=True)
         for v in verdicts if len(verdicts) <= SOURCED else ():
             for number, source in v.device.sources.items():
-                out.print(f"{v.device.key}, {number}: {source}", markup=False, soft_wrap=True)
+                mark = "assumed, not read in " if number in v.device.assumed else ""
+                out.print(f"{v.device.key}, {number}: {mark}{source}", markup=False, soft_wrap=True)
     missed = [s for s, under in stores if not under]
     for s in missed:
         out.print(f"over the limit of {size_text(int(s.limit))}: {s.name} ({s.source})", markup=False, soft_wrap=True)

@@ -22,12 +22,14 @@ class Rate:
 
     macs: float
     basis: str
-    source: str
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device, and what of it one model may use. Bytes; `rates` by precision (one that nobody timed is missing)."""
+    """A device, and what of it one model may use. Bytes; `rates` by precision (one that nobody timed is missing).
+
+    `sources` by number ("memory", "storage", "cores", a precision); `assumed`: those that were not read there.
+    """
 
     key: str
     name: str
@@ -40,6 +42,7 @@ class Device:
     storage_share: float
     weights_in_memory: bool
     sources: Mapping[str, str]
+    assumed: tuple[str, ...] = ()
 
     @property
     def memory_for_model(self) -> float:
@@ -143,14 +146,15 @@ def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
 def _device(key: str, d: Any, kinds: Mapping[str, Any], source: Path) -> Device:
     try:
         kind = kinds[d["kind"]]
-        rates = {p: Rate(float(d[p]["macs"]), _basis(d[p]["basis"]), str(d[p]["source"])) for p in PRECISIONS if p in d}
-        numbers = {"memory": d["memory"], "storage": d["storage"], "cores": d["cores"]}
+        rates = {p: Rate(float(d[p]["macs"]), _basis(d[p]["basis"])) for p in PRECISIONS if p in d}
+        numbers = {n: d[n] for n in ("memory", "storage", "cores", *rates)}
         made = Device(
             key, str(d["name"]), d["kind"], amount(d["memory"]["bytes"]), amount(d["storage"]["bytes"]),
             int(d["cores"]["count"]), rates, float(d.get("memory_share", kind["memory_share"])),
             float(d.get("storage_share", kind["storage_share"])),
             bool(d.get("weights_in_memory", kind.get("weights_in_memory", True))),
-            {n: str(part["source"]) for n, part in numbers.items()} | {p: r.source for p, r in rates.items()},
+            {n: str(part["source"]) for n, part in numbers.items()},
+            tuple(n for n, part in numbers.items() if part.get("assumed", False)),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         said = f"{error} is missing or unknown" if isinstance(error, KeyError) else str(error)

@@ -46,6 +46,7 @@ class Verdict:
         return {
             "device": d.key, "name": d.name, "kind": d.kind, "fits": self.fits, "margin": self.margin,
             "cores": self.cores, "resources": resources, "remedies": list(self.remedies), "sources": dict(d.sources),
+            "assumed": list(d.assumed),
         }  # fmt: skip
 
 
