@@ -46,12 +46,17 @@ BiasFiles = Annotated[
 
 
 def options_of(options: list[str] | None) -> dict[str, Any]:
-    """`--decode` options as `decoding` of `open_listener`. Raises `UsageError` SC015 for what is not NAME=VALUE."""
+    """`--decode` options as `decoding` of `open_listener`.
+
+    Raises `UsageError` SC015 for what is not NAME=VALUE, SC053 for what is no option of a decoding.
+    """
     found: dict[str, Any] = {}
     for text in options or []:
         name, equals, value = text.partition("=")
         if not equals:
             raise UsageError("SC015", f"--decode {text}: write NAME=VALUE")
+        if name in ("path", "threads"):
+            raise UsageError("SC053", f"there is no decoding option {name}")
         try:
             found[name] = json.loads(value)
         except ValueError:
@@ -59,6 +64,12 @@ def options_of(options: list[str] | None) -> dict[str, Any]:
     return found
 
 
-def searching(**given: Any) -> dict[str, Any]:
-    """The flags of a search that were given, as `decoding` of `open_listener`."""
-    return {name: value for name, value in given.items() if value is not None and value != []}
+def searching(decode: list[str] | None, **given: Any) -> dict[str, Any]:
+    """The flags of a search that were given and `--decode` options, as `decoding` of `open_listener`.
+
+    Raises `UsageError` as `options_of`, and SC015 for what is given as both.
+    """
+    found, more = {n: v for n, v in given.items() if v is not None and v != []}, options_of(decode)
+    if twice := sorted(found.keys() & more.keys()):
+        raise UsageError("SC015", f"{', '.join(twice)}: given as a flag and with --decode")
+    return found | more

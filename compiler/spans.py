@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..ir.errors import UsageError
+from .decode.number import number
 
 # What an author's own tools do by default; `like=NAME`.
 PRESETS: dict[str, dict[str, float]] = {
@@ -41,16 +42,12 @@ class Rule:
         """The rule that options say, among others. Raises `UsageError` SC090 for a value that cannot be."""
         given = {f.name: about[f.name] for f in fields(Rule) if about.get(f.name) is not None}
         like = about.get("like")
-        if like is not None and like not in PRESETS:
+        if like is not None and str(like) not in PRESETS:
             raise UsageError("SC090", f"like={like}: one of {', '.join(PRESETS)}")
         given = PRESETS.get(like, {}) | given
-        try:
-            numbers = {n: float(v) for n, v in given.items()}
-        except (TypeError, ValueError):
-            raise UsageError("SC090", f"detections want numbers, not {given}") from None
+        numbers = {n: number(n, v, int if n == "smooth" else float) for n, v in given.items()}
         threshold = numbers.setdefault("threshold", Rule.threshold)
         numbers.setdefault("release", max(threshold - BELOW, LOWEST) if like == "silero" else threshold)
-        numbers["smooth"] = int(numbers.get("smooth", 1))
         rule = Rule(**numbers)
         if rule.release > threshold or rule.smooth < 1 or min(rule.least_ms, rule.gap_ms, rule.margin_ms) < 0:
             raise UsageError(

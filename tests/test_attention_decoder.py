@@ -175,6 +175,12 @@ def test_a_recording_longer_than_the_model_takes(folder):
         folder.listen().hear(np.zeros(SAMPLES + 1, np.float32))
 
 
+@pytest.mark.parametrize("options", [{"beam": 0}, {"most": 0}, {"most": "all"}, {"penalty": float("nan")}])
+def test_options_that_make_no_sense(folder, options):
+    with pytest.raises(UsageError, match="SC090"):
+        folder.listen(**options)
+
+
 def test_options_that_the_family_does_not_have(folder):
     with pytest.raises(UsageError, match="SC053"):
         folder.listen(language="en")

@@ -220,6 +220,11 @@ def test_malformed_models_are_refused(tmp_path, change, says):
     assert caught.value.code == "SC092"
 
 
+def test_a_word_without_probability_costs_what_an_unknown_one_does():
+    model = read_arpa(ARPA.replace("-0.6 a -0.25", "-inf a -0.25").splitlines())
+    assert model.next(model.start(), "b")[0] > model.next((), "a")[0] == LN10 * -100
+
+
 def test_files_that_are_no_models(tmp_path):
     (tmp_path / "noise.arpa").write_bytes(bytes(range(256)))
     (tmp_path / "cut.gz").write_bytes(b"\x1f\x8b\x08")

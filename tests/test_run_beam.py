@@ -159,6 +159,16 @@ def test_run_tells_the_best(files):
         (("--bias", "lm.arpa"), "SC093"),
         (("--decode", "beam=many"), "SC090"),
         (("--decode", "word_bonus=[1]"), "SC090"),
+        (("--word-bonus", "nan"), "SC090"),
+        (("--lm", "lm.arpa", "--lm-weight", "inf"), "SC090"),
+        (("--bias", "words.txt=nan"), "SC090"),
+        (("--beam", 2, "--decode", "floor=nan"), "SC090"),
+        (("--decode", "beam=2.5"), "SC090"),
+        (("--decode", "beam=true"), "SC090"),
+        (("--decode", "lm=5"), "SC010"),
+        (("--decode", "bias=5"), "SC010"),
+        (("--beam", 2, "--decode", "beam=3"), "SC015"),
+        (("--decode", "threads=3"), "SC053"),
     ],
 )
 def test_options_that_make_no_sense(files, asked, code):

@@ -68,8 +68,10 @@ def test_the_end_of_a_recording_counts_as_long():
 
 
 @pytest.mark.parametrize(
-    "about", [{"like": "nobody"}, {"threshold": "high"}, {"release": 0.6}, {"smooth": 0}, {"gap_ms": -1}]
-)
+    "about",
+    [{"like": "nobody"}, {"like": []}, {"threshold": "high"}, {"threshold": float("nan")}, {"release": 0.6},
+     {"smooth": 0}, {"smooth": 1.5}, {"gap_ms": -1}],
+)  # fmt: skip
 def test_rules_that_cannot_be(about):
     with pytest.raises(UsageError) as error:
         Rule.of(about)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..listen_flags import Beam, BiasFiles, Decode, Lm, LmUnit, LmWeight, Threads, WordBonus, options_of, searching
+from ..listen_flags import Beam, BiasFiles, Decode, Lm, LmUnit, LmWeight, Threads, WordBonus, searching
 
 
 def add(app: typer.Typer) -> None:
@@ -67,8 +67,8 @@ def eval_(
     gates = check_gates([parse_gate(text) for text in gate or []], len(files))
     normaliser(normalise_text)
     items, missing = read_data(data, audio_root)
-    search = searching(beam=beam, lm=lm, lm_weight=lm_weight, lm_unit=lm_unit, word_bonus=word_bonus, bias=bias)
-    listeners = [open_listener(file, threads, **search, **options_of(decode)) for file in files]
+    search = searching(decode, beam=beam, lm=lm, lm_weight=lm_weight, lm_unit=lm_unit, word_bonus=word_bonus, bias=bias)
+    listeners = [open_listener(file, threads, **search) for file in files]
     with show_heard.progress(str(data), quiet or as_json) as progress:
         found = evaluate(
             listeners, items, missing, normalise_text, str(data), resamples=resamples, seed=seed, progress=progress

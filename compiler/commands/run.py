@@ -20,7 +20,6 @@ from ..listen_flags import (
     Threads,
     Threshold,
     WordBonus,
-    options_of,
     searching,
 )
 
@@ -63,11 +62,10 @@ def run(
     from ..run_many import Summary, run_all, title
 
     search = searching(
-        beam=beam, best=best, lm=lm, lm_weight=lm_weight, lm_unit=lm_unit, word_bonus=word_bonus, bias=bias
-    )
-    listener = open_listener(
-        file, threads, threshold=threshold, labels=labels and labels.split(","), **search, **options_of(decode)
-    )
+        decode, beam=beam, best=best, lm=lm, lm_weight=lm_weight, lm_unit=lm_unit, word_bonus=word_bonus, bias=bias,
+        threshold=threshold, labels=labels and labels.split(","),
+    )  # fmt: skip
+    listener = open_listener(file, threads, **search)
     summary = Summary()
     printer = show_heard.Printer()
     with show_heard.progress(title(audio), quiet or as_json) as progress:

@@ -184,4 +184,4 @@ def _gram(line: str, order: int) -> tuple[tuple[str, ...], tuple[float, float] |
         return (), None
     if len(rest) not in (order, order + 1) or any(math.isnan(v) or v == math.inf for v in values):
         return (), None
-    return tuple(rest[:order]), values
+    return tuple(rest[:order]), tuple(max(v, LEAST) if v == -math.inf else v for v in values)

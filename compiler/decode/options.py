@@ -11,6 +11,7 @@ from ...ir.errors import UsageError
 from .arpa import NGrams, open_lm
 from .bias import BOOST, Bias, read_phrases
 from .fusion import TokenFusion, WordFusion
+from .number import number
 from .prefix import Scorer
 from .vocabulary import Vocabulary
 
@@ -43,11 +44,10 @@ class Decoding:
     def of(options: Mapping[str, Any]) -> Decoding:
         """From options by name. Raises `UsageError` SC090 for a value that makes no sense."""
         given = {name: options[name] for name in NAMES if options.get(name) is not None}
-        for name, kind in NUMBERS.items():
-            try:
-                given |= {name: kind(given[name])} if name in given else {}
-            except (TypeError, ValueError):
-                raise UsageError("SC090", f"{name} {given[name]!r} is no number") from None
+        given |= {name: number(name, given[name], kind) for name, kind in NUMBERS.items() if name in given}
+        given |= {name: str(given[name]) for name in ("lm", "lm_unit") if name in given}
+        if isinstance(given.get("bias"), int | float):
+            given["bias"] = str(given["bias"])
         made = Decoding(**given)
         for name in ("beam", "best"):
             value = getattr(made, name)
@@ -88,10 +88,7 @@ def biased(text: str, vocabulary: Vocabulary) -> Bias:
     without phrases, or with one that the tokens cannot spell.
     """
     path, _, given = text.rpartition("=") if "=" in text and not Path(text).exists() else (text, "", "")
-    try:
-        boost = float(given) if given else BOOST
-    except ValueError:
-        raise UsageError("SC090", f"a boost of {given!r} is no number") from None
+    boost = number(f"{path}: a boost of", given) if given else BOOST
     if not Path(path).is_file():
         raise UsageError("SC010", f"{path} does not exist, or is no file")
     try:

@@ -15,11 +15,14 @@ from .. import driver
 from ..assembly.text import text_of
 from ..decode import whisper  # noqa: F401 (a family)
 from ..decode.attention import Hypothesis, Steps, run, search
+from ..decode.number import number
 from ..decode.task import FAMILIES, Task
 from ..recordings import Note
 from .listener import Heard, Listener, Segment, listens
 from .reading import Reading
 from .source import Source
+
+NUMBERS = {"beam": int, "most": int, "penalty": float}  # of its options
 
 
 class FileSteps(Steps):
@@ -68,8 +71,12 @@ class AttentionListener(Listener):
         ports = {p.name: p for p in self.sessions["decoder"].manifest.inputs}
         memory = [ports[p.name] for p in self.sessions["encoder"].manifest.outputs if p.name in ports]
         own = streams > 1 and all(batch_axis(p, streams) == 0 for p in memory)
-        self.beam: int = decoding.get("beam") or (1 if own else streams)
-        if not 1 <= self.beam <= streams:
+        given = {n: number(n, decoding[n], kind) for n, kind in NUMBERS.items() if n in decoding}
+        self.limit, self.penalty = given.get("most"), given.get("penalty", 1.0)
+        self.beam: int = given.get("beam", 1 if own else streams)
+        if min(self.beam, 1 if self.limit is None else self.limit) < 1:
+            raise UsageError("SC090", "beam and most are 1 or more")
+        if self.beam > streams:
             said = f"the decoder has {streams} streams for hypotheses, not {self.beam}"
             raise UsageError("SC053", said, hints=[f"compile it with --batch {self.beam}"])
         self.at_once = streams // self.beam if own else 1
@@ -119,17 +126,16 @@ class AttentionListener(Listener):
     def _decoded(self, readings: Sequence[Reading]) -> list[Hypothesis]:
         """What the decoder makes of the next window of each."""
         steps = FileSteps(self.sessions["decoder"], [self.encoded(r.audio) for r in readings], self.beam)
-        if probe := readings[0].task.probe:
-            for token in probe:
+        if unsettled := [i for i, r in enumerate(readings) if r.task.probe]:
+            for token in readings[unsettled[0]].task.probe:
                 scores = steps.next([token] * steps.rows)
-            for i, r in enumerate(readings):
-                r.task = r.task.settled(scores[i * self.beam])
+            for i in unsettled:
+                readings[i].task = readings[i].task.settled(scores[i * self.beam])
             steps.batch.reset()
         searches = []
         for task in (r.task for r in readings):
-            most = min(self.decoding.get("most") or task.most, task.most)
-            penalty = self.decoding.get("penalty", 1.0)
-            searches.append(search(self.beam, task.prompt, task.end, most, task.rules, penalty))
+            most = task.most if self.limit is None else min(self.limit, task.most)
+            searches.append(search(self.beam, task.prompt, task.end, most, task.rules, self.penalty))
         return [best for best, *_ in run(steps, searches)]
 
     def _heard(self, reading: Reading) -> Heard:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from .. import driver
 from ..assembly.text import BYTES, text_of
 from ..decode import options
 from ..decode.networks import FileNetworks
+from ..decode.number import number
 from ..decode.options import Decoding
 from ..decode.result import told
 from ..decode.transducer import Beam, Greedy, Rules
@@ -42,7 +42,9 @@ class Transducer(SingleFile):
         self.session, self.manifest = self.sessions["encoder"], source.manifests["encoder"]
         self.output = next(p for p in self.manifest.outputs if p.time is not None)
         self.networks = FileNetworks(self.sessions["predictor"], self.sessions["joiner"])
-        rules: Mapping[str, Any] = about.get("decoding", {}) | {n: v for n, v in decoding.items() if n == "most"}
+        rules: dict[str, Any] = dict(about.get("decoding", {}))
+        if decoding.get("most") is not None:
+            rules["most"] = number("most", decoding["most"], int)
         try:
             self.rules = Rules(**rules)
         except TypeError:
