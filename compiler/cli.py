@@ -13,6 +13,7 @@ import typer
 from .. import __version__
 from ..ir.errors import INTERNAL, SpeechcError, UsageError
 from .commands import add_all
+from .flags import AsJson, MinSnr, Model, Quiet, SampleRate, TimeAxis, Trust, Weights, axes, named
 from .streams import diverted, ended_cleanly
 
 app = typer.Typer(
@@ -23,13 +24,9 @@ app = typer.Typer(
     help="A compiler for speech models: PyTorch to files that run anywhere, with proof. "
     "`speechc MODEL --target onnx` is short for `speechc compile MODEL --target onnx`.",
 )
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Inputs = Annotated[
     list[str] | None, typer.Option("--input", help="An input the file does not describe: name=f32[1,T,80].")
 ]
-TimeAxis = Annotated[list[str] | None, typer.Option("--time-axis", help="Axis of time: 1, or name=1 for one input.")]
-Weights = Annotated[Path | None, typer.Option("--weights", help="State dict for package.module:factory.")]
-Trust = Annotated[bool, typer.Option("--trust-pickle", help="Load a pickled module, which can run any code.")]
 Passes = Annotated[str | None, typer.Option("--passes", "-p", help='Passes to run: "fold,prune{heads=0.25}".')]
 PrintAfter = Annotated[
     str | None, typer.Option("--print-ir-after", metavar="PASS|all|changed", help="Print the graph after passes.")
@@ -47,7 +44,7 @@ Features = Annotated[
 STREAMING = "Streaming (durations: 320ms, 2.5s or 12 frames)"
 
 
-def _streaming(flag: str, metavar: str, help: str):
+def _streaming(flag: str, metavar: str | None, help: str):
     return typer.Option(flag, metavar=metavar, help=help, rich_help_panel=STREAMING)
 
 
@@ -84,9 +81,7 @@ Bisect = Annotated[bool, typer.Option("--bisect", help="Find the pass, and in it
 
 @app.command("compile")
 def compile_(
-    model: Annotated[
-        str, typer.Argument(help="torch.export archive, TorchScript, pickled module, package.module:factory or .sir")
-    ],
+    model: Model,
     target: Annotated[
         str, typer.Option("--target", "-t", help="onnx, tflite, coreml, tensorrt, a plugin's, or all.")
     ] = "onnx",
@@ -96,10 +91,8 @@ def compile_(
     fp32: Annotated[bool, typer.Option("--fp32", help="Float32, where that is not the target's default.")] = False,
     int8_io: Annotated[bool, typer.Option("--int8-io", help="Inputs and outputs of the file in int8 too.")] = False,
     calibrate: Annotated[Path | None, typer.Option("--calibrate", metavar="DIR", help="Recordings for int8.")] = None,
-    sample_rate: Annotated[
-        int | None, typer.Option("--sample-rate", metavar="HZ", help="Of the model's audio.")
-    ] = None,
-    min_snr: Annotated[float | None, typer.Option("--min-snr", metavar="DB", help="What the file must reach.")] = None,
+    sample_rate: SampleRate = None,
+    min_snr: MinSnr = None,
     option: Annotated[
         list[str] | None,
         typer.Option("--option", metavar="NAME=VALUE", help="An option of the target: speechc targets."),
@@ -135,7 +128,7 @@ def compile_(
     limit: Limit = None,
     bisect: Bisect = False,
     report: Page = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Compile a model to a file for a target, and prove that the file does what the model did."""
@@ -157,7 +150,7 @@ def compile_(
         calibration=calibrate,
         output=output,
         min_snr=min_snr,
-        options=dict(_named(text) for text in option or []),
+        options=dict(named(text) for text in option or []),
         integer_ports=int8_io,
         passes=_split(passes),
         verify_each=_one_of(verify_each, ("types", "numeric"), "--verify-each"),
@@ -181,7 +174,7 @@ def compile_(
         ctc=ctc,
         front_end=front_end,
         features=features,
-        detect=None if detect is None else dict(_named(part) for part in detect.split(",")),
+        detect=None if detect is None else dict(named(part) for part in detect.split(",")),
     )
     with diverted(), show.progress(quiet or as_json) as progress:
         progress(f"capturing {model}")
@@ -329,27 +322,6 @@ def _precision(int8: bool, fp16: bool, fp32: bool) -> str | None:
     if len(asked) > 1 and fp32:
         raise UsageError("SC014", "--fp32 excludes --int8 and --fp16")
     return "+".join(asked) or None
-
-
-def _named(text: str) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UsageError("SC015", f"{text}: write NAME=VALUE")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
-def axes(texts: list[str] | None) -> int | dict[str, int]:
-    if not texts:
-        return 1
-    try:
-        if len(texts) == 1 and "=" not in texts[0]:
-            return int(texts[0])
-        return {name: int(axis) for name, axis in (t.split("=") for t in texts)}
-    except ValueError:
-        raise UsageError("SC016", f"--time-axis {' '.join(texts)}: write 1, or name=1 for each input") from None
 
 
 def _one_of(value: str, allowed: tuple[str, ...], what: str) -> str:

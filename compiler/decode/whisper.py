@@ -139,9 +139,9 @@ class Whisper(Task):
         return [*found, (start or 0.0, None, words)] if words else found
 
     def resume(self, said: Sequence[int]) -> float | None:
-        """The last timestamp, where something begins at it; None where it ends what was said, or is 0."""
+        """The last time at which one span ends and the next begins; None where a time ends what was said."""
         stamped = [t >= self.stamps for t in said]
-        if not any(stamped) or (stamped[-1] and stamped[-2:-1] != [True]):
+        pairs = [t for t, *both in zip(said[1:], stamped, stamped[1:]) if all(both)]
+        if not pairs or stamped[-2:] == [False, True]:
             return None
-        last = max(t for t in said if t >= self.stamps)
-        return round((last - self.stamps) * STAMP, 2) or None
+        return round((pairs[-1] - self.stamps) * STAMP, 2) or None

@@ -59,10 +59,9 @@ class Reading:
         """What the decoder said of the next window."""
         if not best.ended:
             self.unfinished.append(len(best.tokens))
-        rest, start = len(self.samples) - self.at, self.at / self.rate
-        resume = None if rest <= self.window else self.task.resume(best.tokens)
+        start, resume = self.at / self.rate, self.task.resume(best.tokens)
         spans, words = self.task.spans(best.tokens), self.task.words(best.tokens)
-        if resume is not None:  # a span that goes on behind the window is heard again, whole
+        if resume is not None:  # what goes on behind the last timestamp is heard again, whole
             spans = [s for s in spans if s[1] is not None]
             words = [t for _, _, tokens in spans for t in tokens]
         for a, b, tokens in spans or ():
