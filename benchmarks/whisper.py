@@ -4,9 +4,9 @@ python benchmarks/whisper.py --model DIR --data LIST.jsonl --audio-root DIR --ca
 
 `--model` is a directory that `save_pretrained` wrote. Words: every recording of the list, heard greedily in English,
 texts normalised as the paper does; "same" is the share of recordings whose text is transformers' to the letter.
-All hear the first 30 s of a recording, as transformers' feature extractor does. `--keep DIR` keeps what is compiled, or
-takes it from there.
-Seconds: audio in, text out, the same recordings (`--timed`) in blocks in turn, medians of the blocks' ratios.
+All hear the first 30 s of a recording, as transformers' feature extractor does. Seconds: audio in, text out, the same
+recordings (`--timed`) in blocks in turn, medians of the blocks' ratios. The last table is what a step of the decoder
+costs early and late in a text. `--keep DIR` keeps what is compiled, or takes it from there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,17 +22,21 @@ import numpy as np
 import speechc
 import torch
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from speechc.compiler.api import Folder
 from speechc.compiler.audio import read_audio
 from speechc.compiler.evaluate.counts import count_words, total
 from speechc.compiler.evaluate.normalise import normaliser
+from speechc.compiler.listen.attention import AttentionListener, FileSteps
 from speechc.compiler.listen.source import BUNDLE
 from speechc.compiler.place import size_of
 from timing import ratio, side_by_side
 
 RATE = 16000  # Hz
 WINDOW = 30  # s
+MOST, ROUNDS = 440, 3  # tokens; texts of so many
+PROGRESS = Console(stderr=True)
 FORMS = "onnx float32, onnx int8, tflite float32, tflite int8"
 PEER = "transformers"
 
@@ -88,8 +93,9 @@ def main() -> None:
         from speechc.compiler.assembly.text import text_of
 
         spoken = lambda tokens: text_of(tokens, any_one.tokens, any_one.about["spelling"])
-        texts = {PEER: [spoken(peer(a)) for a in audio]}
-        texts |= {form: [listener.hear(a).text for a in audio] for form, listener in listeners.items()}
+        says = {PEER: lambda a: spoken(peer(a))}
+        says |= {form: lambda a, listener=listener: listener.hear(a).text for form, listener in listeners.items()}
+        texts = {name: [say(a) for a in track(audio, name, console=PROGRESS)] for name, say in says.items()}
         hears = {PEER: peer} | {form: listener.hear for form, listener in listeners.items()}
         timed = audio[:: max(1, len(audio) // given.timed)][: given.timed]
         every = {name: lambda hear=hear: [hear(a) for a in timed] for name, hear in hears.items()}
@@ -97,6 +103,7 @@ def main() -> None:
         sizes = {form: size_of(p for f in m.source.files.values() for p in f.parent.glob(f"{f.name}*"))
                  for form, m in made.items()}  # fmt: skip
         show(entries, texts, times, sizes, len(timed))
+        positions(listeners, audio[0])
 
 
 def show(
@@ -112,6 +119,24 @@ def show(
         seconds = f"{np.median(times[name]) / timed:.2f}"
         table.add_row(name, f"{same:.1%}", f"{errors.rate:.2%}", size, seconds, f"{ratio(times, PEER, name):.2f}")
     Console(width=120).print(f"{len(entries)} recordings, {timed} timed", table)
+
+
+def positions(listeners: dict[str, AttentionListener], audio: np.ndarray) -> None:
+    """What a step of the decoder costs at the beginning and at the end of its positions."""
+    table = Table("form", "ms a step, first 50", f"ms a step, last 50 of {MOST}", "ratio")
+    for form, listener in listeners.items():
+        steps, times = FileSteps(listener.sessions["decoder"], [listener.encoded(audio)], listener.beam), []
+        for _ in range(ROUNDS):
+            steps.batch.reset()
+            times.append([])
+            for _ in range(MOST):
+                start = time.perf_counter()
+                steps.next([0] * steps.rows)
+                times[-1].append(1e3 * (time.perf_counter() - start))
+        ends = [(np.median(t[:50]), np.median(t[-50:])) for t in times]
+        first, last = np.median(ends, 0)
+        table.add_row(form, f"{first:.2f}", f"{last:.2f}", f"{np.median([b / a for a, b in ends]):.2f}")
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":
