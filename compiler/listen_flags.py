@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from ..ir.errors import UsageError
+from .flags import named
 
 Threads = Annotated[int | None, typer.Option("--threads", metavar="N", help="Threads of the runtime.")]
 Threshold = Annotated[
@@ -52,15 +52,10 @@ def options_of(options: list[str] | None) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for text in options or []:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError("SC015", f"--decode {text}: write NAME=VALUE")
+        name, value = named(text, "--decode ")
         if name in ("path", "threads"):
             raise UsageError("SC053", f"there is no decoding option {name}")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
+        found[name] = value
     return found
 
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ..flags import AsObject, FeatureShift, Page, above_zero
+
 
 def add(app: typer.Typer) -> None:
     """Add the command."""
@@ -37,11 +39,9 @@ def bench(
         bool, typer.Option("--profile", help="Where the time goes: by module and by kind of operator (onnx).")
     ] = False,
     depth: Annotated[int, typer.Option("--depth", metavar="N", help="Parts of module paths in the profile.")] = 3,
-    frame_shift: Annotated[
-        str | None, typer.Option("--frame-shift", metavar="10ms", help="Of features, where the file takes them.")
-    ] = None,
-    report: Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Write a page about it.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    frame_shift: FeatureShift = None,
+    report: Page = None,
+    as_json: AsObject = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no tables.")] = False,
 ) -> None:
     """Measure latency (median, 95 %, 99 %), real-time factor, throughput, memory and loading of files, in turn."""
@@ -54,10 +54,7 @@ def bench(
     from ..page import check_page, write_page
 
     check_page(report)
-    for flag, value in (("--seconds", seconds), ("--blocks", blocks), ("--runs", runs), ("--most", most),
-                        ("--depth", depth)):  # fmt: skip
-        if value <= 0:
-            raise UsageError("SC017", f"{flag} {value:g}: more than 0")
+    above_zero(seconds=seconds, blocks=blocks, runs=runs, most=most, depth=depth)
     if audio is not None and not audio.exists():
         raise UsageError("SC010", f"{audio} does not exist")
     cores = os.cpu_count() or 1

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ..flags import AsJson, Page, Quiet
 from ..listen_flags import Beam, BiasFiles, Decode, Lm, LmUnit, LmWeight, Threads, WordBonus, searching
 
 
@@ -48,9 +49,9 @@ def eval_(
     bias: BiasFiles = None,
     decode: Decode = None,
     threads: Threads = None,
-    report: Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Write a page about it.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    report: Page = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Count word and character errors, with confidence intervals, and compare every file with the first."""
     from .. import show_heard

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ..flags import AsObject, Compiled, FeatureShift, above_zero
+
 
 def add(app: typer.Typer) -> None:
     """Add the command."""
@@ -15,7 +17,7 @@ def add(app: typer.Typer) -> None:
 
 
 def fit(
-    file: Annotated[Path, typer.Argument(help="An artefact with its manifest, or a folder of several.")],
+    file: Compiled,
     device: Annotated[
         list[str] | None, typer.Option("--device", metavar="NAME", help="A device, or a kind; all of them by default.")
     ] = None,
@@ -28,20 +30,18 @@ def fit(
     cores: Annotated[
         int | None, typer.Option("--cores", metavar="N", help="Cores that the model may use: one by default.")
     ] = None,
-    frame_shift: Annotated[
-        str | None, typer.Option("--frame-shift", metavar="10ms", help="Of features, where the file takes them.")
-    ] = None,
+    frame_shift: FeatureShift = None,
     tokens: Annotated[
         float, typer.Option("--tokens-per-second", metavar="N", help="Of a decoder that makes them one by one.")
     ] = 4.0,
     gate: Annotated[
         bool, typer.Option("--gate", help="Exit status 7 where it does not fit a device that is named.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsObject = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Judge whether a compiled file fits devices: memory, storage, real-time margin, stores; and what would help."""
-    from ...ir.errors import BudgetError, UsageError
+    from ...ir.errors import BudgetError
     from ..durations import tick_rate
     from ..fit import show
     from ..fit.need import needs_of
@@ -49,9 +49,7 @@ def fit(
     from ..fit.verdict import in_stores, judge
     from ..listen.source import read_source
 
-    for flag, value in (("--seconds", seconds), ("--cores", cores), ("--tokens-per-second", tokens)):
-        if value is not None and value <= 0:
-            raise UsageError("SC017", f"{flag} {value:g}: more than 0")
+    above_zero(seconds=seconds, cores=cores, tokens_per_second=tokens)
     table = load_table(devices)
     chosen = table.chosen(device)
     shift = None if frame_shift is None else 1 / tick_rate(None, None, frame_shift)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..flags import Compiled
 from ..listen_flags import (
     Beam,
     Best,
@@ -30,7 +31,7 @@ def add(app: typer.Typer) -> None:
 
 
 def run(
-    file: Annotated[Path, typer.Argument(help="An artefact with its manifest, or a folder of several.")],
+    file: Compiled,
     audio: Annotated[
         Path,
         typer.Argument(

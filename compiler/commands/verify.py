@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from ..flags import AsJson, MinSnr, Model, Page, Quiet, SampleRate, TimeAxis, Trust, Weights, axes
+from ..listen_flags import Threads
+
 
 def add(app: typer.Typer) -> None:
     """Add the command."""
@@ -15,9 +18,7 @@ def add(app: typer.Typer) -> None:
 
 
 def verify(
-    model: Annotated[
-        str, typer.Argument(help="torch.export archive, TorchScript, pickled module, package.module:factory or .sir")
-    ],
+    model: Model,
     file: Annotated[Path, typer.Argument(help="The emitted file, its manifest beside it; or a folder of several.")],
     audio: Annotated[
         Path | None, typer.Option("--audio", metavar="FILE|DIR", help="Recordings (or .npy, .npz) to compare on.")
@@ -25,34 +26,27 @@ def verify(
     calibrate: Annotated[
         Path | None, typer.Option("--calibrate", metavar="DIR", help="What the file was calibrated with.")
     ] = None,
-    sample_rate: Annotated[
-        int | None, typer.Option("--sample-rate", metavar="HZ", help="Of the model's audio.")
-    ] = None,
-    min_snr: Annotated[float | None, typer.Option("--min-snr", metavar="DB", help="What the file must reach.")] = None,
+    sample_rate: SampleRate = None,
+    min_snr: MinSnr = None,
     most: Annotated[int, typer.Option("--most", metavar="N", min=1, help="Recordings of a folder.")] = 8,
     along: Annotated[bool, typer.Option("--along", help="Show how much is left behind every module.")] = False,
     outputs_only: Annotated[
         bool, typer.Option("--outputs-only", help="Compare outputs alone, and do not look into the file.")
     ] = False,
-    threads: Annotated[int | None, typer.Option("--threads", metavar="N", help="Threads of the runtime.")] = None,
+    threads: Threads = None,
     inputs: Annotated[
         list[str] | None, typer.Option("--input", help="An input the model does not describe: name=f32[1,T,80].")
     ] = None,
-    time_axis: Annotated[
-        list[str] | None, typer.Option("--time-axis", help="Axis of time: 1, or name=1 for one input.")
-    ] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", help="State dict for package.module:factory.")] = None,
-    trust_pickle: Annotated[
-        bool, typer.Option("--trust-pickle", help="Load a pickled module, which can run any code.")
-    ] = False,
-    report: Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Write a page about it.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    time_axis: TimeAxis = None,
+    weights: Weights = None,
+    trust_pickle: Trust = False,
+    report: Page = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare a file with its model on recordings, and find where along the graph they part (exit status 5)."""
     from .. import show
     from ..assembly.opening import read_model
-    from ..cli import axes
     from ..listen.source import read_source
     from ..page import check_page, write_page
     from ..streams import diverted
