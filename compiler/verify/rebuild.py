@@ -12,6 +12,7 @@ from ...ir.graph import Module
 from ...ir.text import clone
 from ...lowering.manifest import Manifest
 from ...lowering.target import target as find_target
+from ...passes.base import Lossy
 from ..driver import Together
 from ..recipe import digest, settings_of
 from ..samples import Feeds
@@ -23,7 +24,7 @@ from ..subject import Subject
 
 @dataclass
 class Rebuilt:
-    """What compiling the model again gives: the final graph, that of a float32 file, and the stages on the way.
+    """What compiling the model again gives: the final graph, the same without loss, and the stages on the way.
 
     `exact` says whether the file should hold the same numbers: one version, one calibration (`calibrated`: that the
     samples, at least, are the same). `notes` say why not.
@@ -73,8 +74,7 @@ def rebuild(
         plain = module
     else:
         progress("compiling it in float32, to compare with")
-        simple = replace(settings, precision="float32", integer_ports=False)
-        plain = _graphs(replace(subject, module=plain), simple, lambda what: None)[0]
+        plain = _graphs(replace(subject, module=plain), settings, lambda what: None, lossless=True)[0]
     return Rebuilt(subject, settings, module, plain, stages, together, not notes, calibrated, notes)
 
 
@@ -85,8 +85,11 @@ def asked_for(manifest: Manifest, calibration: Any, folder: Path) -> Settings:
     )
 
 
-def _graphs(subject: Subject, settings: Settings, progress) -> tuple[Module, Stages, Together]:
+def _graphs(subject: Subject, settings: Settings, progress, lossless: bool = False) -> tuple[Module, Stages, Together]:
     together = Together(subject, [settings], progress)
+    if lossless:  # what prepares for codes stays: a value is to be compared with what it stands for, scaled alike
+        (branch,) = together.branches
+        branch.plan = [p for p in branch.plan if not (p.stage == "compress" and isinstance(p.equal, Lossy))]
     together.begin()
     if together.stages.streams:
         describe(together.stages, subject.module, settings.streaming, together.hz)
