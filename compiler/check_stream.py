@@ -18,7 +18,7 @@ from ..lowering.stream_session import BatchSession
 from ..lowering.streaming import RANGE_SUFFIX, Layout, layout_of
 from ..lowering.target import Session
 from ..passes.free_batch import BATCH
-from .check import FLOAT32, MIN_SNR, Proof, finite, hold, meaning, worst
+from .check import FLOAT32, MIN_SNR, Proof, finite, hold, in_float64, meaning, wide, worst
 from .ctc import Tokens, compared
 from .numerics import Difference, difference
 from .samples import Feeds, real_outputs, resized, stored_feeds
@@ -180,11 +180,9 @@ def in_double(
     whole: Module, step: Module, feed: Feeds, own: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 ) -> Difference:
     """How far the step graph, chunk by chunk, is from the whole, both computed in float64."""
-    wide = {n: a.astype(np.float64) if a.dtype == np.float32 else a for n, a in feed.items()}
-    doubled = [retyped(m) for m in (whole, step)]
-    graph, steps = (next(iter(m.graphs.values())) for m in doubled)
-    streamed = run_stream(steps, stored_feeds(graph, wide))
-    return difference(own(_real(steps, graph.output_names, streamed)), own(meaning(doubled[0], wide)))
+    graph, steps = (next(iter(retyped(m).graphs.values())) for m in (whole, step))
+    streamed = run_stream(steps, stored_feeds(graph, wide(feed)))
+    return difference(own(_real(steps, graph.output_names, streamed)), own(in_float64(whole, feed)))
 
 
 def layout(module: Module) -> Layout:
