@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -22,6 +23,18 @@ def read_audio(path: Path, rate: int | None) -> np.ndarray:
     return recording.samples
 
 
+def read_arrays(path: Path) -> dict[str, np.ndarray] | np.ndarray:
+    """Arrays by name from `.npz`, one array from `.npy`. Raises `UsageError` SC030 for a file that is damaged."""
+    try:
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return found
+        with found as arrays:
+            return dict(arrays)
+    except (ValueError, EOFError, OSError, BadZipFile) as error:
+        raise UsageError("SC030", f"{path} holds no arrays that can be read ({error})") from None
+
+
 def read_samples(folder: Path, rate: int | None) -> Iterator[dict[str, np.ndarray] | np.ndarray]:
     """Every sample in a folder: `.npz` gives arrays by input name, `.npy` one array, audio [1, samples]."""
     if not folder.exists():
@@ -31,11 +44,8 @@ def read_samples(folder: Path, rate: int | None) -> Iterator[dict[str, np.ndarra
     if not known:
         raise UsageError("SC033", f"{folder} holds no samples ({', '.join(SUFFIXES)}, .npy or .npz)")
     for path in known:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                yield dict(arrays)
-        elif path.suffix == ".npy":
-            yield np.load(path, allow_pickle=False)
+        if path.suffix.lower() in (".npy", ".npz"):
+            yield read_arrays(path)
         else:
             if rate is None:
                 raise UsageError(

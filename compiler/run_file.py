@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from ..ir.errors import UsageError
 from ..lowering.manifest import Manifest
 from ..lowering.stream_session import narrowed
+from .audio import read_arrays
 from .audio_port import model_inputs
 from .decode.result import Alternative
 from .listen import Heard, Listener, Stream, open_listener
@@ -179,11 +178,7 @@ def read_inputs(manifest: Manifest, source: Path) -> dict[str, np.ndarray]:
     ports = model_inputs(manifest)
     if not source.exists():
         raise UsageError("SC010", f"{source} does not exist")
-    try:
-        with np.load(source, allow_pickle=False) if source.suffix == ".npz" else nullcontext() as arrays:
-            given = np.load(source, allow_pickle=False) if arrays is None else dict(arrays)
-    except (ValueError, EOFError, OSError, BadZipFile) as error:
-        raise UsageError("SC030", f"{source} holds no arrays that can be read ({error})") from None
+    given = read_arrays(source)
     if isinstance(given, np.ndarray):
         if len(ports) != 1:
             names = ", ".join(p.name for p in ports)

@@ -10,7 +10,7 @@ import torch
 from command import run
 from speechc.compiler.driver import read_subject
 from speechc.compiler.verify.verify import Asked, verify
-from speechc.ir.errors import NumericalError
+from speechc.ir.errors import NumericalError, UsageError
 from speechc.lowering.manifest import Manifest, manifest_path
 from torch import nn
 
@@ -246,3 +246,24 @@ def test_a_folder_of_several_parts(tmp_path):
 def test_bad_calls(arguments, code, status, tmp_path):
     got, _, err = run("verify", *arguments, cwd=tmp_path)
     assert got == status and f"error[{code}]" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("samples", [700, 500])
+def test_a_recording_near_the_least_that_the_model_was_traced_for(samples, tmp_path):
+    """A quarter of it, and a shorter one, are brought up to that length: the traced model takes no less."""
+    soundfile = pytest.importorskip("soundfile")
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-0.1, 0.1, samples), 8000)
+    made = speechc.compile(DIGITS / "model.pt", output=tmp_path)
+    status, out, err = run("verify", DIGITS / "model.pt", made.path, "--audio", "a.wav", "--json", cwd=tmp_path)
+    assert status == 0, err
+    assert min(t["lengths"]["T"] for t in json.loads(out)["trials"]) == 640
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.NPY"])
+def test_arrays_that_are_damaged(name, tmp_path):
+    path = compiled(tmp_path)
+    (tmp_path / name).write_bytes(b"no arrays")
+    with pytest.raises(UsageError, match=name) as error:
+        verify(subject(), "net", path, Asked(tmp_path / name))
+    assert error.value.code == "SC030"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from ...ir.expr import symbols
 from ...ir.graph import Graph, Module
 from ...ir.interpreter import bind_sizes
 from ...lowering.manifest import Manifest
-from ..audio import SUFFIXES, read_audio
+from ..audio import SUFFIXES, read_arrays, read_audio
 from ..front_end import heard
 from ..samples import Feeds, as_feeds, draw, resized, stored_feeds
-from ..subject import Subject
+from ..subject import Subject, limits
 
 MOST = 8  # recordings of a folder: enough to see a fault, few enough for a minute
 PARTS = (1.0, 2 / 3, 1 / 4)  # of the first recording; the others are taken whole
@@ -56,7 +56,7 @@ def trials(
         own = bind_sizes(graph, stored_feeds(graph, feeds))
         for part in PARTS if i == 0 else PARTS[:1]:
             wanted = {n: k if n == "batch" else max(1, int(k * part)) for n, k in own.items()}
-            wanted = {n: _taken(k, manifest, n) for n, k in wanted.items()}
+            wanted = {n: _taken(k, manifest, limits(subject.module), n) for n, k in wanted.items()}
             if all(wanted != t.lengths or name != t.name for t in made):
                 made.append(Trial(name, feeds if wanted == own else resized(feeds, graph, wanted), wanted))
     return made, said
@@ -73,11 +73,8 @@ def _paths(source: Path) -> list[Path]:
 
 
 def _read(path: Path, module: Module, graph: Graph, rate: int | None) -> Feeds:
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            return as_feeds(graph, dict(arrays))
-    if path.suffix == ".npy":
-        return as_feeds(graph, np.load(path, allow_pickle=False))
+    if path.suffix.lower() in (".npy", ".npz"):
+        return as_feeds(graph, read_arrays(path))
     (port,) = graph.inputs if len(graph.inputs) == 1 else (None,)
     sizes = () if port is None else port.type.sizes
     varying = [i for i, s in enumerate(sizes) if not isinstance(s, int) and "batch" not in symbols(s)]
@@ -96,12 +93,13 @@ def _read(path: Path, module: Module, graph: Graph, rate: int | None) -> Feeds:
     return as_feeds(graph, [samples.reshape([len(samples) if i == axis else 1 for i in range(len(sizes))])])
 
 
-def _taken(n: int, manifest: Manifest, name: str) -> int:
-    """The length nearest to `n` that the file takes."""
+def _taken(n: int, manifest: Manifest, traced: Mapping[str, Sequence[int | None]], name: str) -> int:
+    """The length nearest to `n` that both the file and the model as it was traced take."""
     if few := manifest.lengths.get(name):
         return min(few, key=lambda length: abs(length - n))
-    least, most = manifest.limits.get(name, [None, None])
-    return min(max(n, least or 1), most or n)
+    for least, most in (manifest.limits.get(name, (1, None)), traced.get(name, (1, None))):
+        n = min(max(n, least or 1), most or max(n, least or 1))
+    return n
 
 
 def shortest(found: Sequence[Trial]) -> Trial:
