@@ -100,6 +100,20 @@ def test_a_beam_of_one_is_greedy_and_a_wider_one_is_no_worse():
     assert better
 
 
+def test_hypotheses_that_nothing_may_follow_do_not_end_the_search():
+    def rules(said, scores):
+        return np.full_like(scores, -np.inf) if said in ([0], [2], [4]) else scores
+
+    next = scorer(parts(1), torch.from_numpy(audio(1))[None])
+    found = beam(Modules(next, 6), [0], END, 4, rules)
+    assert all(h.tokens[:1] == [3] for h in found if h.tokens) and max(len(h.tokens) for h in found) > 1
+
+
+def test_a_decoder_that_gives_nan(folder):
+    with pytest.raises(UsageError, match="SC091"):
+        folder.listen().hear(np.full(SAMPLES, np.nan, np.float32))
+
+
 def test_hypotheses_rank_by_length():
     short, long = Hypothesis([2], -2.0, True), Hypothesis([2, 3, 4], -3.0, True)
     assert short.ranked(0) > long.ranked(0)

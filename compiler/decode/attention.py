@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...ir.errors import UsageError
+
 Rules = Callable[[Sequence[int], np.ndarray], np.ndarray]  # tokens after the prompt, scores[tokens] → scores
 
 
@@ -100,6 +102,8 @@ def _best(
     alive: Sequence[Hypothesis], scores: np.ndarray, rules: Rules | None, count: int
 ) -> Iterator[tuple[int, int, float]]:
     """The `count` best continuations: row, token and its log-probability; fewer where the rules leave fewer."""
+    if np.isnan(scores[: len(alive)]).any():
+        raise UsageError("SC091", "the decoder gives no token any probability: its scores are NaN")
     logs = np.stack([_logs(s if rules is None else rules(h.tokens, s)) for h, s in zip(alive, scores)])
     total = (logs + np.array([h.score for h in alive])[:, None]).ravel()
     count = min(count, total.size)
@@ -122,5 +126,7 @@ def _extend(h: Hypothesis, token: int, log: float, end: int) -> None:
 def _logs(scores: np.ndarray) -> np.ndarray:
     """Log-probabilities, float64, of scores; those that rules forbid are -inf."""
     x = scores.astype(np.float64)
+    if x.max() == -np.inf:
+        return x
     x = x - x.max()
     return x - np.log(np.exp(x).sum())
