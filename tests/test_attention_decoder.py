@@ -195,6 +195,12 @@ def test_options_that_make_no_sense(folder, options):
         folder.listen(**options)
 
 
+def test_a_stream_is_refused_without_a_flag_that_would_be_refused(folder):
+    with pytest.raises(UsageError, match="SC050") as error:
+        folder.listen().stream()
+    assert "--stream" not in str(error.value)
+
+
 def test_options_that_the_family_does_not_have(folder):
     with pytest.raises(UsageError, match="SC053"):
         folder.listen(language="en")

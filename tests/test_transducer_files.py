@@ -152,9 +152,10 @@ def test_folders_that_are_not_whole(made, tmp_path):
     assert refused(decoding={"most": 0}) == "SC090"
     assert refused(decoding={"more": 1}) == "SC054"
     assert refused(files=about["files"] | {"predictor": "encoder.onnx"}) == "SC094"
-    with pytest.raises(UsageError) as caught:
-        open_listener(folder, language="en")
-    assert caught.value.code == "SC053"
+    for option in ({"language": "en"}, {"floor": 10.0}):
+        with pytest.raises(UsageError) as caught:
+            open_listener(folder, **option)
+        assert caught.value.code == "SC053"
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -143,14 +143,12 @@ class Listener(ABC):
 
     def stream(self) -> Stream:
         """A new stream. Raises `UsageError` SC050 where the files take whole utterances."""
-        raise whole_only(self.source.path)
+        raise whole_only(self.source.path, ())
 
 
-def whole_only(path: Path) -> UsageError:
+def whole_only(path: Path, hints: Sequence[str] = ("compile it with --stream DURATION",)) -> UsageError:
     """The error of a file that cannot be fed in pieces."""
-    return UsageError(
-        "SC050", f"{path} takes whole utterances, not chunks", hints=["compile it with --stream DURATION"]
-    )
+    return UsageError("SC050", f"{path} takes whole utterances, not chunks", hints=list(hints))
 
 
 def check_options(listener: Listener, decoding: Mapping[str, Any]) -> None:

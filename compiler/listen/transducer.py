@@ -31,7 +31,7 @@ class Transducer(SingleFile):
     A search calls the predictor for as many hypotheses at once as its file has streams (`--batch` at compile time).
     """
 
-    options = (*options.NAMES, "most")
+    options = (*(n for n in options.NAMES if n != "floor"), "most")  # a floor is of CTC's frames
 
     def __init__(self, source: Source, threads: int | None = None, **decoding: Any):
         Listener.__init__(self, source, threads, **decoding)
