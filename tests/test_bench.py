@@ -222,6 +222,7 @@ def test_the_commands_of_the_page_run(tmp_path):
 def test_a_worker_that_dies_is_told(files):
     with Process(files / "whole.onnx", 1) as process:
         process._process.kill()
+        process._process.wait()  # its end of the pipe is shut: what was written to it cannot be delivered
         with pytest.raises(NumericalError, match="ended with status") as error:
             process.call("open", **OPEN, path="x")
     assert error.value.code == "SC516"

@@ -82,6 +82,19 @@ def test_frames_of_another_length_are_counted_at_theirs(files):
     assert twenty.macs == pytest.approx(ten.macs / 2, rel=0.02)
 
 
+def test_every_stage_of_a_cascade_hears_audio(files, tmp_path):
+    stages = [{"file": str(p)} for p in (files / "step.onnx", files / "whole.onnx", tmp_path / "folder")]
+    (tmp_path / "cascade.json").write_text(json.dumps({"kind": "cascade", "stages": stages}))
+    with pytest.raises(UsageError, match="SC010"):
+        read_source(tmp_path / "cascade.json")
+    (tmp_path / "folder").mkdir()
+    need = needs_of(read_source(tmp_path / "cascade.json"))
+    alone = [needs_of(read_source(files / name)) for name in ("step.onnx", "whole.onnx")]
+    assert need.macs == sum(n.macs for n in alone) and need.state_bytes == sum(n.state_bytes for n in alone)
+    assert need.activation_bytes == max(n.activation_bytes for n in alone)
+    assert not any("tokens" in note for note in need.notes) and any("1 of its stages" in note for note in need.notes)
+
+
 def test_a_file_without_counts_is_refused(files, tmp_path):
     (tmp_path / "old.onnx").write_bytes((files / "whole.onnx").read_bytes())
     data = json.loads(manifest_path(files / "whole.onnx").read_text()) | {"cost": None, "artefact": "old.onnx"}

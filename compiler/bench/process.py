@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,13 @@ class Process:
 
     def close(self) -> None:
         """End the process."""
-        if self._process.poll() is None:
+        with suppress(OSError):  # one that has died leaves in the pipe what it was asked last
             self._process.stdin.close()
+        if self._process.poll() is None:
             try:
                 self._process.wait(10)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._said):
+        for pipe in (self._process.stdout, self._said):
             pipe.close()

@@ -35,8 +35,8 @@ class Worker:
         from .runs import open_runs
 
         self.source, self.threads = read_source(Path(path)), threads
-        first = next(iter(self.source.manifests.values()))
-        rate = self.source.about.get("sample_rate") or first.sample_rate
+        rates = [m.sample_rate for m in self.source.manifests.values()]
+        rate = self.source.about.get("sample_rate") or next(iter(rates), None)
         samples = None if audio is None else read_recording(Path(audio), rate).samples
         start = time.perf_counter()
         for target in dict.fromkeys(m.target for m in self.source.manifests.values()):

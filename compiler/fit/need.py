@@ -19,6 +19,7 @@ from ..place import size_of
 
 SECONDS = 10.0  # of audio in a call, where the file takes any length
 TOKENS = 4.0  # a second: a decoder's step is called once for each
+CASCADE = "cascade"  # the kind of a source whose parts all take audio
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,25 @@ class Need:
 def needs_of(
     source: Source, seconds: float = SECONDS, frame_shift: Fraction | None = None, tokens: float = TOKENS
 ) -> Need:
-    """What a file, or a folder of several, needs. `frame_shift` is in seconds, `tokens` a second.
+    """What a file, a folder of several or a cascade needs. `frame_shift` is in seconds, `tokens` a second.
 
-    Raises `UsageError`: SC082 for a file whose manifest has no `cost`, SC048 where features are not timed.
+    Every stage of a cascade hears the audio itself; it needs what it does while all of them are awake.
+
+    Raises `UsageError`: SC082 for a file whose manifest has no `cost`, or a cascade of folders alone, SC048 where
+    features are not timed.
     """
-    bound: dict[str, int] = {}
+    cascade, bound = source.kind == CASCADE, {}
     parts = [
-        _graph(source, name, manifest, seconds, frame_shift, tokens, bound)
+        _graph(source, name, manifest, seconds, frame_shift, tokens, {} if cascade else bound)
         for name, manifest in source.manifests.items()
     ]
+    if not parts:
+        raise UsageError("SC082", f"{source.path} has no stage that is a file alone: fit each of its folders")
+    if cascade:
+        notes = ["counted while all stages are awake; `speechc run` says how much of a recording they are"]
+        if folders := len(source.about["stages"]) - len(parts):
+            notes.append(f"{folders} of its stages are folders, and not counted: fit each of them alone")
+        parts[0] = replace(parts[0], notes=(*notes, *parts[0].notes))
     if len(parts) == 1:
         return replace(parts[0], path=source.path)
     total = lambda name: sum(getattr(p, name) for p in parts)
@@ -120,7 +131,7 @@ def _calls(source: Source, name: str, frame_shift: Fraction | None, tokens: floa
     each frame of that and each token.
     """
     first, manifest = next(iter(source.manifests.values())), source.manifests[name]
-    if manifest is first:
+    if manifest is first or source.kind == CASCADE:
         return None
     port, leading = _timed(manifest), _timed(first)
     if port is None or port.time is None or port.dtype in INTEGERS:

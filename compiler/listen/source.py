@@ -48,8 +48,14 @@ def read_source(path: Path) -> Source:
 
 
 def _stages(folder: Path, stages: Any) -> tuple[dict[str, Path], dict[str, Manifest]]:
-    """The files of a cascade that are files alone; what is malformed is told by who opens it."""
+    """The files of a cascade that are files alone; what is malformed is told by who opens it.
+
+    Raises `UsageError` SC010 for a file that is not there.
+    """
     named = [s for s in stages if isinstance(s, dict) and "file" in s] if isinstance(stages, list) else []
     files = {str(s.get("name", s["file"])): folder / str(s["file"]) for s in named}
+    for path in files.values():
+        if not path.exists():
+            raise UsageError("SC010", f"{path} does not exist")
     files = {name: path for name, path in files.items() if manifest_path(path).exists()}
     return files, {name: driver.manifest_of(path) for name, path in files.items()}
