@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import op_cases
 import pytest
@@ -9,6 +11,7 @@ import torch_ops
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from speechc.ir import interpreter, ops, text, verifier  # noqa: F401  (ops registers the core ops)
+from speechc.ir.ops.pointwise import _erf
 from speechc.ir.registry import OPS
 
 KINDS = sorted(OPS)
@@ -57,6 +60,14 @@ def test_random_graphs(case):
         for y in interpreter.run(case.graph, feeds):
             assert np.isfinite(y).all()
     assert str(text.parse_module(str(case.module))) == str(case.module)
+
+
+def test_erf_to_the_last_bits():
+    x = np.concatenate([3 * np.random.default_rng(0).standard_normal(20000), [0, -0.0, 6, 7, 1e-300, 1e-20, np.inf]])
+    wanted = np.array([math.erf(v) for v in x])
+    np.testing.assert_allclose(_erf(x), wanted, rtol=4 * np.finfo(float).eps, atol=0)
+    np.testing.assert_array_equal(_erf(-x), -_erf(x))
+    assert np.isnan(_erf(np.array([np.nan]))).all()
 
 
 def close(a: np.ndarray, b: np.ndarray, tolerance: float):
