@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +20,21 @@ from ..subject import Subject, limits
 
 MOST = 8  # recordings of a folder: enough to see a fault, few enough for a minute
 PARTS = (1.0, 2 / 3, 1 / 4)  # of the first recording; the others are taken whole
+IN_TURN = 500  # calls of a model with states of its own: 16 s of 32 ms each
+NOISES = 4  # calls, where there are no recordings
 
 
 @dataclass
 class Trial:
-    """Inputs to compare on: where they come from, and the length of every axis that varies."""
+    """Inputs to compare on: where they come from, and the length of every axis that varies.
+
+    `after`: those of the calls that follow, for a model with states of its own; `lengths` has the number of calls then.
+    """
 
     name: str
     feeds: Feeds
     lengths: dict[str, int]
+    after: list[Feeds] = field(default_factory=list)
 
     def __str__(self) -> str:
         return f"{self.name} ({', '.join(f'{n}={k}' for n, k in self.lengths.items())})" if self.lengths else self.name
@@ -43,7 +49,8 @@ def trials(
     """
     if source is None:
         sizes = bind_sizes(graph, stored_feeds(graph, subject.sample))
-        given = [("the sample", subject.sample), ("noise", draw(graph, sizes, seed=1))]
+        noises = [draw(graph, sizes, seed=1 + i) for i in range(NOISES if graph.states else 1)]
+        given = [("the sample", [subject.sample]), ("noise", noises)]
         said = "no recordings (--audio FILE|DIR): the model's own sample, and noise"
     else:
         paths = _paths(source)
@@ -52,11 +59,14 @@ def trials(
         given = [(p.name, _read(p, subject.module, graph, rate)) for p in dict.fromkeys(chosen)]
         said = f"{len(given)} of {len(paths)} recordings in {source}" if len(paths) > 1 else str(source)
     made: list[Trial] = []
-    for i, (name, feeds) in enumerate(given):
+    for i, (name, (feeds, *after)) in enumerate(given):
         own = bind_sizes(graph, stored_feeds(graph, feeds))
         for part in PARTS if i == 0 else PARTS[:1]:
             wanted = {n: k if n == "batch" else max(1, int(k * part)) for n, k in own.items()}
             wanted = {n: _taken(k, manifest, limits(subject.module), n) for n, k in wanted.items()}
+            if after:
+                made.append(Trial(name, feeds, {"calls": 1 + len(after)}, after))
+                break
             if all(wanted != t.lengths or name != t.name for t in made):
                 made.append(Trial(name, feeds if wanted == own else resized(feeds, graph, wanted), wanted))
     return made, said
@@ -72,25 +82,28 @@ def _paths(source: Path) -> list[Path]:
     return found
 
 
-def _read(path: Path, module: Module, graph: Graph, rate: int | None) -> Feeds:
+def _read(path: Path, module: Module, graph: Graph, rate: int | None) -> list[Feeds]:
+    """The inputs of one call; of a model with states of its own that takes one length, those of all in turn."""
     if path.suffix.lower() in (".npy", ".npz"):
-        return as_feeds(graph, read_arrays(path))
+        return [as_feeds(graph, read_arrays(path))]
     (port,) = graph.inputs if len(graph.inputs) == 1 else (None,)
     sizes = () if port is None else port.type.sizes
     varying = [i for i, s in enumerate(sizes) if not isinstance(s, int) and "batch" not in symbols(s)]
     axis = varying[-1] if varying else len(sizes) - 1
     wide = [s for i, s in enumerate(sizes) if i != axis and isinstance(s, int) and s != 1]
     if (features := module.meta.get("features")) is not None and not features["inside"]:
-        return as_feeds(graph, [next(iter(heard(module, [read_audio(path, rate)[None]])))])
+        return [as_feeds(graph, [next(iter(heard(module, [read_audio(path, rate)[None]])))])]
     if port is None or wide or not sizes:
         taken = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
         raise UsageError("SC034", f"the model takes {taken}, not audio", hints=[".npy or .npz features"])
     if rate is None:
         raise UsageError("SC034", "the file does not say its sample rate", hints=["--sample-rate HZ"])
     samples = read_audio(path, rate)
-    if isinstance(sizes[axis], int):  # one length alone: silence behind, or the beginning
-        samples = np.pad(samples[: sizes[axis]], (0, max(0, sizes[axis] - len(samples))))
-    return as_feeds(graph, [samples.reshape([len(samples) if i == axis else 1 for i in range(len(sizes))])])
+    shape = [-1 if i == axis else 1 for i in range(len(sizes))]
+    blocks = [samples]
+    if isinstance(size := sizes[axis], int):  # one length alone: silence behind, or the beginning
+        blocks = list(np.pad(samples, (0, -len(samples) % size)).reshape(-1, size)[: IN_TURN if graph.states else 1])
+    return [as_feeds(graph, [block.reshape(shape)]) for block in blocks]
 
 
 def _taken(n: int, manifest: Manifest, traced: Mapping[str, Sequence[int | None]], name: str) -> int:

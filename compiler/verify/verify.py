@@ -13,6 +13,8 @@ import numpy as np
 
 from ...ir.errors import NumericalError, SpeechcError
 from ...ir.graph import Graph
+from ...ir.interpreter import initial_states
+from ...ir.interpreter import run as interpret
 from ...ir.text import clone
 from ...lowering.inside import Inside
 from ...lowering.manifest import Manifest
@@ -88,7 +90,8 @@ def verify(
         for trial in found:
             progress(f"running {trial}")
             session.calls = []
-            verdict.trials.append(_tried(built, session, manifest, trial, reference, asked.min_snr))
+            wanted = _in_turn([reference(trial.feeds), *_following(graph, trial)])
+            verdict.trials.append(_tried(built, session, manifest, trial, wanted, asked.min_snr))
             calls.append(session.calls)
             if original is not None:
                 lost.append(_loss(reference(trial.feeds), original(trial.feeds)))
@@ -137,11 +140,23 @@ def _limit(precision: str, min_snr: float | None) -> tuple[str, float | None]:
     return f"at least {least:g} dB wanted", least
 
 
-def _tried(built: Rebuilt, session: Recorder, manifest: Manifest, trial: Trial, reference, min_snr) -> Tried:
+def _following(graph: Graph, trial: Trial) -> list[Outputs]:
+    """What the model's captured graph gives in the calls behind the first, its states carried on."""
+    states = initial_states(graph)
+    calls = (trial.feeds, *trial.after) if trial.after else ()
+    return [dict(zip(graph.output_names, interpret(graph, stored_feeds(graph, f), states))) for f in calls][1:]
+
+
+def _in_turn(calls: list[Outputs]) -> Outputs:
+    """Outputs of calls in turn, one behind the other along a new first axis; those of one call as they are."""
+    return calls[0] if len(calls) == 1 else {n: np.stack([c[n] for c in calls]) for n in calls[0]}
+
+
+def _tried(built: Rebuilt, session: Recorder, manifest: Manifest, trial: Trial, wanted: Outputs, min_snr) -> Tried:
     """Both on one input. Tokens are held to the file's own scores, as when it was compiled."""
     final = next(iter(built.module.graphs.values()))
-    wanted = reference(trial.feeds)
     given = heard(session, stored_feeds(final, trial.feeds))
+    given = _in_turn([given, *(session.run_named(stored_feeds(final, f)) for f in trial.after)])
     real = _real(final, given)
     names = list(wanted)
     if built.together.tokens is not None:
