@@ -37,7 +37,7 @@ RATE = 16000  # Hz
 WINDOW = 30  # s
 MOST, ROUNDS = 440, 3  # tokens; texts of so many
 PROGRESS = Console(stderr=True)
-FORMS = "onnx float32, onnx int8, tflite float32, tflite int8"
+FORMS = "onnx float32, onnx int8 calibrated, tflite float32, tflite int8"
 PEER = "transformers"
 
 
@@ -63,11 +63,11 @@ def theirs(folder: Path, prompt: list[int], end: int) -> Callable[[np.ndarray], 
 
 def compiled(form: str, given: argparse.Namespace, folder: Path) -> Folder:
     """One form of the model, compiled where it is not there yet."""
-    target, precision = form.split()
+    target, precision, *calibrated = form.split()
     place = folder / form.replace(" ", "-") / given.model.name
     if (place / BUNDLE).is_file():
         return speechc.load(place)
-    calibration = given.calibrate if precision == "int8" else None
+    calibration = given.calibrate if calibrated else None
     return speechc.compile(given.model, target=target, precision=precision, calibration=calibration,
                            output=place.parent)  # fmt: skip
 
