@@ -9,7 +9,7 @@ import typer
 from ..ir.errors import UsageError
 from .flags import named
 
-Threads = Annotated[int | None, typer.Option("--threads", metavar="N", help="Threads of the runtime.")]
+Threads = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="Threads of the runtime.")]
 Threshold = Annotated[
     float | None, typer.Option("--threshold", metavar="SCORE", help="Print detections: scores from this on (0.5).")
 ]

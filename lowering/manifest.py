@@ -128,6 +128,9 @@ def find_manifest(path: Path, suffix: str) -> Manifest:
                 if data["artefact"] == path.name:
                     ports = {g: [Port(**p) for p in data[g]] for g in ("inputs", "outputs", "states")}
                     return Manifest(**{**data, **ports})
+    if (beside := manifest_path(path)).exists():
+        why = f"{beside} is the manifest of {Manifest.load(beside).artefact}, not of {path.name}"
+        raise UsageError("SC036", why, hints=["give the file its name back, or compile it with -o under the new one"])
     raise UsageError("SC036", f"there is no manifest beside {path}", hints=[f"keep {manifest_path(path).name} with it"])
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,26 @@ def test_json_and_transcripts(files, data, tmp_path):
     assert len(found["worst"]) == 1 and found["files"][1]["against_first"]["worse"] == 1.0
     lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
     assert {line["audio"]: line["heard"][0] for line in lines} == {f"{n}.wav": t for n, t in TEXTS.items()}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--transcripts", "no/t.jsonl"], "SC011"),
+        (["--transcripts", "."], "SC011"),
+        (["--threads", "0"], "greater than or equal to 1"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_heard(flags, said, files, data, tmp_path):
+    status, out, err = run("eval", files["good"], "--data", data / "list.jsonl", *flags, cwd=tmp_path)
+    assert (status, out) == (2, "") and said in err
+
+
+def test_a_file_that_was_renamed_with_its_manifest_is_told_its_name(files, data, tmp_path):
+    for end in ("", ".json"):
+        shutil.copy(f"{files['good']}{end}", tmp_path / f"new.onnx{end}")
+    status, _, err = run("eval", "new.onnx", "--data", data / "list.jsonl", cwd=tmp_path)
+    assert status == 2 and "SC036" in err and "the manifest of good.onnx, not of new.onnx" in " ".join(err.split())
 
 
 @pytest.mark.parametrize(

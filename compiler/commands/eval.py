@@ -54,6 +54,7 @@ def eval_(
     quiet: Quiet = False,
 ) -> None:
     """Count word and character errors, with confidence intervals, and compare every file with the first."""
+    from ...ir.errors import UsageError
     from .. import show_heard
     from ..evaluate.data import read_data
     from ..evaluate.evaluation import evaluate
@@ -65,6 +66,8 @@ def eval_(
     from ..page import check_page, write_page
 
     check_page(report)
+    if transcripts is not None and (transcripts.is_dir() or not transcripts.absolute().parent.is_dir()):
+        raise UsageError("SC011", f"--transcripts {transcripts} is a folder, or in none that there is")
     gates = check_gates([parse_gate(text) for text in gate or []], len(files))
     normaliser(normalise_text)
     items, missing = read_data(data, audio_root)
