@@ -24,19 +24,26 @@ def affordable(sites: Sequence[Op], noise: Noise, reach: float, runs: int = 64) 
     """The ops of `sites` that can be quantized with at least `reach` dB, and what they reach; in at most `runs` trials.
 
     The noisiest group of ops is halved until it is one op, which then stays in float; until the rest reaches `reach`.
-    Where it cannot be reached, all sites and what they reach.
+    As noises add up, one half is tried, and the rest once it is expected to do. Where `reach` cannot be reached, all
+    sites and what they reach.
     """
     kept, total = list(sites), noise(sites)
-    reached = first = decibels(total)
-    groups = [(-total, 0, kept)]
-    trials, number = 1, 0
-    while reached < reach and groups and trials < runs:
-        _, _, worst = heapq.heappop(groups)
-        if len(worst) > 1:
-            for half in (worst[: len(worst) // 2], worst[len(worst) // 2 :]):
-                number, trials = number + 1, trials + 1
-                heapq.heappush(groups, (-noise(half), number, half))
+    first, wanted, left = total, 10 ** (-reach / 10), total
+    groups, trials = [(-total, 0, kept)], 1
+    while total > wanted and groups and trials < runs:
+        minus, _, worst = heapq.heappop(groups)
+        if len(worst) == 1:
+            kept = [op for op in kept if op is not worst[0]]
+            left += minus
+            if left <= wanted * (1 + 1e-9) or not groups:
+                total = left = noise(kept)
+                trials += 1
             continue
-        kept = [op for op in kept if op is not worst[0]]
-        reached, trials = decibels(noise(kept)), trials + 1
-    return (kept, reached) if reached >= reach else (list(sites), first)
+        half, rest = worst[: len(worst) // 2], worst[len(worst) // 2 :]
+        one, trials = noise(half), trials + 1
+        other = -minus - one
+        if not other > 0:  # they did not add up
+            other, trials = noise(rest), trials + 1
+        for found, some in ((one, half), (other, rest)):
+            heapq.heappush(groups, (-found, 2 * trials + (some is rest), some))
+    return (kept, decibels(total)) if total <= wanted else (list(sites), decibels(first))
