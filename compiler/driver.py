@@ -16,25 +16,26 @@ from ..lowering.manifest import Manifest, manifest_path
 from ..lowering.target import Session, Target
 from ..lowering.target import target as find_target
 from ..passes.base import Context, Pass, make, registered
-from .audio import read_samples
 from .batch import by_rows, fixed_batch
 from .bisect import Culprit, bisect, smallest
+from .calibration import calibration_feeds
 from .check import FLOAT32, MIN_SNR, meaning, prove
 from .check_stream import layout, loss_feeds, prove_stream, rewrite_loss, stream_feeds
 from .ctc import TOKENS, ctc_pass, tokens_of
 from .dump import DumpDir, PrintAfter
 from .durations import in_time, tick_rate
 from .executor import Executor
-from .front_end import heard, prepared
+from .front_end import prepared
 from .inventory import beside, inventory
 from .localise import first_divergence
 from .manager import Manager, Step
 from .place import Workshop, deliver, output_path, size_of
 from .plan import plan
 from .recipe import recipe
+from .recordings import Summary
 from .reduce import write_reproducer
 from .report import Report
-from .samples import Feeds, as_feeds, at_lengths, check_limits, filled, fitting, stored_feeds
+from .samples import Feeds, at_lengths, fitting, stored_feeds
 from .settings import Settings
 from .spans import detection
 from .stages import Stages
@@ -135,7 +136,8 @@ class Together:
         targets = [find_target(s.target) for s in settings]
         finals = [output_path(s, subject.name, t) for s, t in zip(settings, targets)]
         self.graph = next(iter(module.graphs.values()))
-        self.samples = calibration_feeds(subject, first)
+        self.calibration = Summary()
+        self.samples = calibration_feeds(subject, first, self.calibration)
         self.feeds = [
             f
             for sample in proof_samples(self.samples) or [subject.sample]
@@ -235,6 +237,7 @@ class Together:
         return Report(
             final, files, target.name, precision, size_of(files), proof, steps, remarks, seconds, loss, streamed,
             heard, ran[0].runner, beside(self.inventory, inventory(module)),
+            self.calibration if self.calibration.recordings else None,
         )  # fmt: skip
 
 
@@ -306,22 +309,6 @@ def find_culprit(subject: Subject, settings: Settings) -> tuple[Culprit, str] | 
         return None
     folder = (settings.dump or Path()) / "repro"
     return culprit, write_reproducer(smallest(culprit, context), folder, culprit.pass_name)
-
-
-def calibration_feeds(subject: Subject, settings: Settings) -> list[Feeds]:
-    """The calibration samples as feeds: from a folder, or arrays given in Python."""
-    given = settings.calibration
-    if given is None:
-        return []
-    graph = next(iter(subject.module.graphs.values()))
-    if isinstance(given, (str, Path)):
-        given = read_samples(Path(given), settings.sample_rate or subject.module.meta.get("sample_rate"))
-    feeds = [as_feeds(graph, filled(graph, sample)) for sample in heard(subject.module, given)]
-    if not feeds:
-        raise UsageError("SC035", "no calibration samples were given")
-    for number, sample in enumerate(feeds, 1):
-        check_limits(graph, sample, limits(subject.module), f"calibration sample {number}")
-    return feeds
 
 
 def manifest_of(path: Path) -> Manifest:

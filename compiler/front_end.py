@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -94,17 +94,20 @@ class Alone:
         return interpret(self.graph, {AUDIO: np.asarray(audio, np.float32)})[0]
 
 
-def heard(module: Module, given: Iterable[Any]) -> Iterator[Any]:
-    """Samples to calibrate with: recordings f32[1, samples] as the features that `--features` says the model takes."""
+def hearing(module: Module) -> Callable[[Any], Any]:
+    """Makes of a recording f32[1, samples] the features that `--features` says the model takes; leaves others alone."""
     known = module.meta.get("features")
     if known is None or known["inside"]:
-        yield from given
-        return
+        return lambda sample: sample
     port = feature_port(next(iter(module.graphs.values())), spec := parse(known["asked"]), known["input"])
     alone = Alone(spec, port)
-    for sample in given:
-        audio = isinstance(sample, np.ndarray) and sample.ndim == 2 and port.value.type.rank != 2
-        yield alone(sample) if audio else sample
+    audio = lambda sample: isinstance(sample, np.ndarray) and sample.ndim == 2 and port.value.type.rank != 2
+    return lambda sample: alone(sample) if audio(sample) else sample
+
+
+def heard(module: Module, given: Iterable[Any]) -> Iterator[Any]:
+    """Samples as the model takes them; see `hearing`."""
+    return map(hearing(module), given)
 
 
 def features_of(manifest: Manifest, audio: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -178,7 +178,37 @@ def left_out(name: str, error: SpeechcError) -> LeftOut:
     return LeftOut(name, KINDS.get(error.code, error.code), error.message, error.code)
 
 
-def counted(notes: Iterator[Note]) -> dict[str, int]:
+@dataclass
+class Summary:
+    """What became of recordings: how many there are, what was left out and why, and the notes on others."""
+
+    recordings: int = 0
+    left_out: list[LeftOut] = field(default_factory=list)
+    notes: list[tuple[str, Note]] = field(default_factory=list)
+
+    @property
+    def used(self) -> int:
+        """How many were not left out."""
+        return self.recordings - len(self.left_out)
+
+    def none_left(self) -> UsageError:
+        """The error of recordings of which none can be used: why, by kind, and of the first ones in full."""
+        why = counted(Note(e.kind, "") for e in self.left_out)
+        rows = [f"{e.name}: {e.why.removeprefix(e.name).strip()} [{e.code}]" for e in self.left_out[:5]]
+        told = ", ".join(f"{n} {kind}" for kind, n in why.items())
+        return UsageError("SC057", f"none of {self.recordings} recordings can be used: {told}", rows)
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain data for JSON."""
+        return {
+            "recordings": self.recordings,
+            "used": self.used,
+            "left_out": [e.as_dict() for e in self.left_out],
+            "notes": counted(note for _, note in self.notes),
+        }
+
+
+def counted(notes: Iterable[Note]) -> dict[str, int]:
     """How many notes there are of each kind."""
     counts: dict[str, int] = {}
     for note in notes:

@@ -9,6 +9,7 @@ from typing import Any
 from .check import Proof
 from .manager import Step
 from .numerics import Difference
+from .recordings import Summary
 from .show_stream import size_text
 from .streamed import Streamed
 from .words import WordErrors
@@ -32,6 +33,7 @@ class Report:
     words: WordErrors | None = None  # where recordings with texts were given
     checked_by: str = ""  # what ran the file
     modules: list[dict[str, Any]] = field(default_factory=list)  # ops and bytes of weights, captured and compiled
+    calibration: Summary | None = None  # what became of the recordings in the folder that was given
 
     @property
     def size_text(self) -> str:
@@ -44,6 +46,7 @@ class Report:
         file = self.proof.file.as_dict()
         more = {} if self.rewrite is None else {"rewrite": self.rewrite.as_dict()}
         more |= {} if self.words is None else {"word_errors": self.words.as_dict()}
+        more |= {} if self.calibration is None else {"calibration": self.calibration.as_dict()}
         return more | {
             "artefact": str(self.artefact),
             "files": [str(f) for f in self.files],

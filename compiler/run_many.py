@@ -4,35 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from ..ir.errors import SpeechcError, UsageError
 from .listen import Heard, Listener
 from .pipe import NAME, LivePipe, read_pipe
-from .recordings import LeftOut, Note, counted, left_out, recordings_in
+from .recordings import Summary, left_out, recordings_in
 from .run_file import Progress, recorded, results, streamed
 
 PIPE = Path("-")
-
-
-@dataclass
-class Summary:
-    """What became of a folder of recordings: how many there are, what was left out and why, and the notes on others."""
-
-    recordings: int = 0
-    left_out: list[LeftOut] = field(default_factory=list)
-    notes: list[tuple[str, Note]] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, object]:
-        """Plain data for JSON."""
-        return {
-            "recordings": self.recordings,
-            "used": self.recordings - len(self.left_out),
-            "left_out": [e.as_dict() for e in self.left_out],
-            "notes": counted(note for _, note in self.notes),
-        }
 
 
 def run_all(

@@ -28,6 +28,7 @@ from .manager import Step
 from .place import size_of
 from .report import Report
 from .settings import Settings
+from .show_heard import tables
 from .show_stream import facts, latency_tables, size_text, step_facts
 
 # A pipe or a file has no width of its own; tables must not be broken for it.
@@ -71,6 +72,7 @@ def report(r: Report) -> None:
     )
     table.add_row("seconds", f"{r.seconds:.1f}")
     err.print(table)
+    calibration([r])
     if r.streamed is not None:
         for more in latency_tables(r.streamed):
             err.print(more)
@@ -92,10 +94,20 @@ def folder(made: Bundle, as_json: bool, quiet: bool) -> None:
         table.add_row(name, r.artefact.name, r.precision, r.size_text, state, str(r.proof.file), streamed)
     err.print(f"{made.folder}: {size_text(made.bytes)}, {made.seconds:.1f} s")
     err.print(table)
+    calibration(made.reports.values())
     for name, r in made.reports.items():
         for text in r.remarks:
             if text.startswith("note"):
                 err.print(f"{name}: {text}", markup=False)
+
+
+def calibration(reports: Iterable[Report]) -> None:
+    """What became of the recordings that were calibrated with, which are the same for all of these reports."""
+    found = next((r.calibration for r in reports if r.calibration is not None), None)
+    if found is not None:
+        err.print(f"calibrated with {found.used} of {found.recordings} recordings")
+        for table in tables(found.left_out, found.notes):
+            err.print(table)
 
 
 def all_reports(
@@ -109,6 +121,7 @@ def all_reports(
         out.print_json(json.dumps({"targets": each}), indent=None)
     elif not quiet:
         err.print(show_targets.together(settings, made))
+        calibration(m for m in made if isinstance(m, Report))
     for error in errors:
         print(error, file=sys.stderr)
     if errors:

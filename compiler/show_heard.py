@@ -12,9 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from .listen.listener import Heard, Segment
-from .recordings import LeftOut, Note
+from .recordings import LeftOut, Note, Summary
 from .run_file import line_of
-from .run_many import Summary
 
 # Notes that may change what results mean.
 WARNINGS = ("cut off", "silent", "clipped", "NaN", "raw", "padded", "stopped")

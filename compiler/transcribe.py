@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from ..ir.errors import SpeechcError, UsageError
 from ..ir.graph import Graph, Module
 from ..ir.registry import quantized
+from ..lowering.manifest import Manifest, Port
 from ..lowering.stream_session import BatchSession
 from ..lowering.streaming import CLOCK_INPUT, RANGE_SUFFIX
 from ..lowering.target import Session
 from .audio import read_audio
-from .audio_port import feature_port, features_laid_out, taken
+from .audio_port import feature_port, features_laid_out, taken, time_axis
 from .ctc import TOKENS, Tokens
+from .recordings import Note, counted, left_out
 from .samples import Feeds
 from .texts import texts_in
 from .words import WordErrors, measure, speaking
@@ -54,21 +57,19 @@ def transcribed(
         said = lambda outputs: outputs[at]
     else:
         said = lambda outputs: tokens.decoded(outputs[names.index(tokens.scores)])
-    axis = port.time["axis"] if port.time else len(port.shape) - 1
-    samples, heard = [], listed[:MOST]
-    for path, text in heard:
-        audio = read_audio(path, manifest.sample_rate)
-        if feature_port(manifest) is not None:
-            made = features_laid_out(audio, manifest, replace(port, quant=None, dtype="f32"))
-            if manifest.streaming or taken(made.shape[axis], manifest, port.shape[axis]) == made.shape[axis]:
-                samples.append((made, text))
+    samples, left = [], []
+    for path, text in listed[:MOST]:
+        try:
+            audio = as_taken(read_audio(path, manifest.sample_rate), manifest, port)
+        except SpeechcError as error:
+            left.append(Note(left_out(str(path), error).kind, ""))
             continue
-        frames = len(audio) if manifest.streaming else taken(len(audio), manifest, port.shape[axis])
-        if frames is not None:
-            audio = np.pad(audio, (0, frames - len(audio)))
-            samples.append((audio.reshape([frames if i == axis else 1 for i in range(len(port.shape))]), text))
+        if text.split():
+            samples.append((audio, text))
+        else:
+            left.append(Note("text with nothing in it", ""))
     if not samples:
-        return WordErrors({}, 0, 0, len(heard))
+        return WordErrors({}, 0, 0, counted(left))
     stored = lambda audio: audio if port.quant is None else quantized(audio, port.dtype, *port.quant)
     runs = {"model": lambda audio: said(reference({port.name: audio}))}
     if rewritten is not None:
@@ -86,4 +87,27 @@ def transcribed(
 
         runs["file, streamed"] = streamed
     found = measure(runs, samples, manifest.tokens, None if tokens is None else tokens.blank)
-    return replace(found, left_out=len(heard) - len(samples))
+    return replace(found, left_out=counted(left))
+
+
+def as_taken(audio: np.ndarray, manifest: Manifest, port: Port) -> np.ndarray:
+    """A recording, float32[n], or its features, as the input of a file takes it: with silence behind a shorter one.
+
+    Raises `UsageError` SC112 for one that is too long.
+    """
+    axis = time_axis(port)
+    if feature_port(manifest) is not None:
+        made = features_laid_out(audio, manifest, replace(port, quant=None, dtype="f32"))
+    else:
+        made = audio.reshape([-1 if i == axis else 1 for i in range(len(port.shape))])
+    frames, size = made.shape[axis], port.shape[axis]
+    if manifest.streaming is not None:
+        most = manifest.streaming["max_frames"]
+        wanted = frames if most is None or frames <= most else None
+    elif isinstance(size, int):
+        wanted = size if frames <= size else None
+    else:
+        wanted = taken(frames, manifest, size)
+    if wanted is None or (wanted > frames and feature_port(manifest) is not None):  # features have no silence
+        raise UsageError("SC112", f"{frames} frames are more than the file takes, or fewer features")
+    return np.pad(made, [(0, wanted - frames if i == axis else 0) for i in range(made.ndim)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -74,18 +74,24 @@ class WordErrors:
     rates: dict[str, float]
     words: int
     recordings: int
-    left_out: int = 0  # recordings that are longer than the file takes
+    left_out: dict[str, int] = field(default_factory=dict)  # recordings, by reason
 
     def __str__(self) -> str:
+        left = ", ".join(f"{n} {kind}" for kind, n in self.left_out.items())
         if not self.rates:
-            return f"not counted: all {self.left_out} recordings are longer than the file takes"
+            return f"not counted: all {sum(self.left_out.values())} recordings are left out: {left}"
         shown = ", ".join(f"{name} {100 * rate:.1f} %" for name, rate in self.rates.items())
-        longer = f"; {self.left_out} longer than the file takes" if self.left_out else ""
-        return f"{shown} ({self.words} words, {self.recordings} recordings{longer})"
+        return f"{shown} ({self.words} words, {self.recordings} recordings{left and f'; left out: {left}'})"
 
     def as_dict(self) -> dict[str, object]:
         """Plain data for JSON."""
-        return {"rates": self.rates, "words": self.words, "recordings": self.recordings, "left_out": self.left_out}
+        return {
+            "rates": self.rates,
+            "words": self.words,
+            "recordings": self.recordings,
+            "left_out": sum(self.left_out.values()),
+            "reasons": self.left_out,
+        }
 
 
 def measure(

@@ -29,6 +29,6 @@ def test_recordings_of_other_lengths(frames, limits, lengths, expected):
 
 
 def test_what_is_left_out_is_said():
-    assert "2 longer than the file takes" in str(WordErrors({"file": 0.0}, 9, 3, 2))
-    assert "all 5 recordings are longer" in str(WordErrors({}, 0, 0, 5))
-    assert "longer" not in str(WordErrors({"file": 0.0}, 9, 3))
+    assert "left out: 2 too long, 1 empty" in str(WordErrors({"file": 0.0}, 9, 3, {"too long": 2, "empty": 1}))
+    assert "all 5 recordings are left out: 5 too long" in str(WordErrors({}, 0, 0, {"too long": 5}))
+    assert "left out" not in str(WordErrors({"file": 0.0}, 9, 3))

@@ -110,9 +110,10 @@ def _hear(assembly: Assembly, first: Path, calibration: Any) -> None:
         return
     audio = signal(manifest.sample_rate, port.shape[1])[None]
     if isinstance(calibration, (str, Path)):
-        audio = next(iter(read_samples(Path(calibration), manifest.sample_rate)))
-    if not isinstance(audio, np.ndarray) or audio.shape[1] > port.shape[1]:
-        return
+        fits = lambda sample: isinstance(sample, np.ndarray) and sample.ndim == 2 and sample.shape[1] <= port.shape[1]
+        audio = next((s for s in read_samples(Path(calibration), manifest.sample_rate) if fits(s)), None)
+        if audio is None:
+            return
     session = driver.open_artefact(first)
     made = session.run_named({port.name: np.pad(audio, ((0, 0), (0, port.shape[1] - audio.shape[1])))})
     for subject in list(assembly.subjects.values())[1:]:

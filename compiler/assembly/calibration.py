@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,8 @@ def _encoded(encoder: Path, given: Any, rate: int | None) -> Iterator[np.ndarray
     listener = SingleFile(read_source(encoder))
     output = next(p for p in listener.manifest.outputs if p.time is not None)
     name = next(p.name for p in listener.manifest.inputs if p.time is not None)
-    several = read_samples(Path(given), rate) if isinstance(given, (str, Path)) else given
-    for _, sample in zip(range(MOST), several):
+
+    def encoded(_: str, sample: Any) -> np.ndarray:
         if isinstance(sample, dict):
             heard = listener.hear_arrays(sample)
         elif np.ndim(sample) == 2 and len(listener.port.shape) == 2:
@@ -61,9 +62,11 @@ def _encoded(encoder: Path, given: Any, rate: int | None) -> Iterator[np.ndarray
         array = heard.outputs[output.name].astype(np.float32)
         if output.quant is not None:
             array = (array - output.quant[1]) * np.float32(output.quant[0])
-        frames = np.moveaxis(array, output.time["axis"], 1)[0]
-        if len(frames) > 1:
-            yield frames
+        return np.moveaxis(array, output.time["axis"], 1)[0]
+
+    folder = isinstance(given, (str, Path))
+    several = read_samples(Path(given), rate, encoded) if folder else (encoded("", sample) for sample in given)
+    yield from (frames for frames in islice(several, MOST) if len(frames) > 1)
 
 
 class Met:

@@ -59,8 +59,9 @@ def run(
     """Run a compiled file: the text where it has tokens, detections where it has scores, else its outputs' shapes."""
     from .. import show_heard
     from ..listen import open_listener
+    from ..recordings import Summary
     from ..run_file import line_of
-    from ..run_many import Summary, run_all, title
+    from ..run_many import run_all, title
 
     search = searching(
         decode, beam=beam, best=best, lm=lm, lm_weight=lm_weight, lm_unit=lm_unit, word_bonus=word_bonus, bias=bias,

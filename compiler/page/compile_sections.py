@@ -107,7 +107,8 @@ def _words(data: Mapping[str, Any]) -> Section | None:
     rows = [[text(name), percent(rate)] for name, rate in w["rates"].items()]
     made.tables.append(Table("Word error rate", ["what was run", "rate"], rows))
     if w.get("left_out"):
-        made.notes.append(f"{w['left_out']} recordings are longer than the file takes, and left out")
+        why = ", ".join(f"{n} {kind}" for kind, n in (w.get("reasons") or {}).items())
+        made.notes.append(f"{w['left_out']} recordings left out" + (f": {why}" if why else ""))
     return made
 
 
