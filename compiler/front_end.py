@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -103,11 +103,6 @@ def hearing(module: Module) -> Callable[[Any], Any]:
     alone = Alone(spec, port)
     audio = lambda sample: isinstance(sample, np.ndarray) and sample.ndim == 2 and port.value.type.rank != 2
     return lambda sample: alone(sample) if audio(sample) else sample
-
-
-def heard(module: Module, given: Iterable[Any]) -> Iterator[Any]:
-    """Samples as the model takes them; see `hearing`."""
-    return map(hearing(module), given)
 
 
 def features_of(manifest: Manifest, audio: np.ndarray) -> np.ndarray:

@@ -159,3 +159,28 @@ def test_parts_behind_an_encoder_hear_the_same_recordings(tmp_path):
     assert list(told) == ["encoder"] and told["encoder"].used == 2
     assert {e.name for e in told["encoder"].left_out} == set(bad)
     assert driver.manifest_of(reports["predictor"].artefact).made["calibration"]["samples"] == 2
+
+
+def test_verify_takes_others_in_the_place_of_those_that_cannot_be_used(place):
+    assert run("levels.sir", "-o", "out.onnx", "-q", cwd=place)[0] == 0
+    fits = {"long.wav", "short.wav"}  # are cut, or repeated, to what both take
+    bad = {name: b[1] for name, b in BAD.items() if name not in fits}
+    status, out, err = run("verify", "levels.sir", "out.onnx", "--audio", "r", "--most", "20", "--json", cwd=place)
+    assert status == 0, err
+    found = json.loads(out)
+    assert {t["name"] for t in found["trials"]} == GOOD.keys() | fits
+    assert {e["audio"]: e["code"] for e in found["recordings"]["left_out"]} == bad
+    assert found["recordings"]["notes"] == {"silent": 3, "clipped": 1} and f"{len(bad)} left out" in found["audio"]
+    more = ("--audio", "r", "--most", "2", "--outputs-only")
+    status, _, err = run("verify", "levels.sir", "out.onnx", *more, cwd=place)  # of cut.wav and zeros.npy, say
+    assert status == 0 and "2 of 17 recordings in r, 1 left out" in err
+    assert "cut.wav" in err and "zeros.npy" in err and "silent" in err and "good.npy" not in err
+
+
+def test_verify_with_nothing_to_compare_on(place):
+    assert run("levels.sir", "-o", "out.onnx", "-q", cwd=place)[0] == 0
+    filled(place / "bad", {n: b for n, b in BAD.items() if b[2] != "does not fit the model"})
+    status, _, err = run("verify", "levels.sir", "out.onnx", "--audio", "bad", cwd=place)
+    assert status == 2 and "SC057" in err and "2 empty" in err
+    status, _, err = run("verify", "levels.sir", "out.onnx", "--audio", "r/a/cut.wav", cwd=place)
+    assert status == 2 and "SC056" in err

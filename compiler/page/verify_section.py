@@ -26,6 +26,9 @@ def verify_sections(data: Mapping[str, Any]) -> Iterator[Section]:
     if data.get("rewrite"):
         made.notes.append(f"the rewrite, against the model as it was: {decibels(data['rewrite']['snr']).text}")
     made.notes += data.get("notes", [])
+    heard = data.get("recordings") or {"left_out": [], "notes": {}}
+    made.notes += [f"{e['audio']} left out: {e['reason']}" for e in heard["left_out"]]
+    made.notes += [f"{n} recordings are {kind}" for kind, n in heard["notes"].items() if kind in ("silent", "clipped")]
     if error := data.get("error"):
         made.bad = [f"{error['code']}: {error['message']}", *error["where"]]
     if data.get("stored"):

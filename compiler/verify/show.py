@@ -7,6 +7,7 @@ from rich.table import Table
 
 from ..numerics import Difference
 from ..show import err, out
+from ..show_heard import tables
 from .along import Row
 from .verdict import Verdict
 
@@ -26,6 +27,9 @@ def show_verdict(v: Verdict, along: bool) -> None:
     for note in v.notes:
         table.add_row("note", note)
     err.print(table)
+    if v.recordings is not None:
+        for told in tables(v.recordings.left_out, v.recordings.notes):
+            err.print(told)
     outputs = Table("input", "lengths", "output", "largest difference", "relative", "SNR", "same class", box=None,
                     pad_edge=False)  # fmt: skip
     for t in v.trials:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from ...ir.expr import symbols
 from ...ir.graph import Graph, Module
 from ...ir.interpreter import bind_sizes
 from ...lowering.manifest import Manifest
-from ..audio import SUFFIXES, read_arrays, read_audio
-from ..front_end import heard
+from ..audio import ARRAYS, Sample, read_samples, samples_in
+from ..front_end import hearing
+from ..recordings import Summary
 from ..samples import Feeds, as_feeds, draw, resized, stored_feeds
 from ..subject import Subject, limits
 
@@ -41,11 +43,18 @@ class Trial:
 
 
 def trials(
-    subject: Subject, graph: Graph, manifest: Manifest, source: Path | None, rate: int | None, most: int = MOST
+    subject: Subject,
+    graph: Graph,
+    manifest: Manifest,
+    source: Path | None,
+    rate: int | None,
+    most: int = MOST,
+    found: Summary | None = None,
 ) -> tuple[list[Trial], str]:
     """The trials, and a sentence on what they are. `graph` is the captured one, whose inputs the model takes.
 
-    Raises `UsageError` SC033 and what reading audio raises, SC034 where the model takes no audio.
+    Of a folder, recordings from its beginning to its end; another in the place of one that cannot be used, which
+    `found` counts. Raises as `read_samples`, SC034 where the model takes no audio.
     """
     if source is None:
         sizes = bind_sizes(graph, stored_feeds(graph, subject.sample))
@@ -53,11 +62,14 @@ def trials(
         given = [("the sample", [subject.sample]), ("noise", noises)]
         said = "no recordings (--audio FILE|DIR): the model's own sample, and noise"
     else:
-        paths = _paths(source)
+        paths = samples_in(source)
         count = min(most, len(paths))
         chosen = [paths[round(i * (len(paths) - 1) / max(1, count - 1))] for i in range(count)]
-        given = [(p.name, _read(p, subject.module, graph, rate)) for p in dict.fromkeys(chosen)]
+        fed, found = _feeding(subject.module, graph), Summary() if found is None else found
+        called = lambda name, sample: (name if source.is_dir() else source.name, fed(name, sample))
+        given = list(islice(read_samples(source, rate, called, found, dict.fromkeys([*chosen, *paths])), count))
         said = f"{len(given)} of {len(paths)} recordings in {source}" if len(paths) > 1 else str(source)
+        said += f", {len(found.left_out)} left out" if found.left_out else ""
     made: list[Trial] = []
     for i, (name, (feeds, *after)) in enumerate(given):
         own = bind_sizes(graph, stored_feeds(graph, feeds))
@@ -72,38 +84,31 @@ def trials(
     return made, said
 
 
-def _paths(source: Path) -> list[Path]:
-    if not source.exists():
-        raise UsageError("SC033", f"{source} does not exist")
-    kinds = (*SUFFIXES, ".npy", ".npz")
-    found = sorted(p for p in source.rglob("*") if p.suffix.lower() in kinds) if source.is_dir() else [source]
-    if not found:
-        raise UsageError("SC033", f"{source} holds no samples ({', '.join(kinds)})")
-    return found
-
-
-def _read(path: Path, module: Module, graph: Graph, rate: int | None) -> list[Feeds]:
-    """The inputs of one call; of a model with states of its own that takes one length, those of all in turn."""
-    if path.suffix.lower() in (".npy", ".npz"):
-        return [as_feeds(graph, read_arrays(path))]
+def _feeding(module: Module, graph: Graph) -> Callable[[str, Sample], list[Feeds]]:
+    """Makes of a sample the inputs of a call; of a model with states of its own that takes one length, all in turn."""
     (port,) = graph.inputs if len(graph.inputs) == 1 else (None,)
     sizes = () if port is None else port.type.sizes
     varying = [i for i, s in enumerate(sizes) if not isinstance(s, int) and "batch" not in symbols(s)]
     axis = varying[-1] if varying else len(sizes) - 1
     wide = [s for i, s in enumerate(sizes) if i != axis and isinstance(s, int) and s != 1]
-    if (features := module.meta.get("features")) is not None and not features["inside"]:
-        return [as_feeds(graph, [next(iter(heard(module, [read_audio(path, rate)[None]])))])]
-    if port is None or wide or not sizes:
-        taken = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
-        raise UsageError("SC034", f"the model takes {taken}, not audio", hints=[".npy or .npz features"])
-    if rate is None:
-        raise UsageError("SC034", "the file does not say its sample rate", hints=["--sample-rate HZ"])
-    samples = read_audio(path, rate)
-    shape = [-1 if i == axis else 1 for i in range(len(sizes))]
-    blocks = [samples]
-    if isinstance(size := sizes[axis], int):  # one length alone: silence behind, or the beginning
-        blocks = list(np.pad(samples, (0, -len(samples) % size)).reshape(-1, size)[: IN_TURN if graph.states else 1])
-    return [as_feeds(graph, [block.reshape(shape)]) for block in blocks]
+    features = hearing(module) if not module.meta.get("features", {"inside": True})["inside"] else None
+
+    def fed(name: str, sample: Sample) -> list[Feeds]:
+        if Path(name).suffix.lower() in ARRAYS:
+            return [as_feeds(graph, sample)]
+        if features is not None:
+            return [as_feeds(graph, [features(sample)])]
+        if port is None or wide or not sizes:
+            taken = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
+            raise UsageError("SC034", f"the model takes {taken}, not audio", hints=[".npy or .npz features"])
+        shape = [-1 if i == axis else 1 for i in range(len(sizes))]
+        blocks, (samples,) = [sample], sample
+        if isinstance(size := sizes[axis], int):  # one length alone: silence behind, or the beginning
+            whole = np.pad(samples, (0, -len(samples) % size)).reshape(-1, size)
+            blocks = list(whole[: IN_TURN if graph.states else 1])
+        return [as_feeds(graph, [block.reshape(shape)]) for block in blocks]
+
+    return fed
 
 
 def _taken(n: int, manifest: Manifest, traced: Mapping[str, Sequence[int | None]], name: str) -> int:

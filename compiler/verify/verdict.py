@@ -7,6 +7,7 @@ from typing import Any
 
 from ...ir.errors import NumericalError
 from ..numerics import Difference
+from ..recordings import Summary
 from .along import Row, below
 from .outputs import Compared
 from .stored import Changed
@@ -51,6 +52,7 @@ class Verdict:
     walk: Walk | None = None
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    recordings: Summary | None = None  # what became of those that were given
     seconds: float = 0.0
 
     @property
@@ -130,6 +132,7 @@ class Verdict:
             "first": None if self.first is None else self.first.as_dict(),
             "along": [r.as_dict() for r in self.rows],
             "notes": self.notes,
+            "recordings": None if self.recordings is None else self.recordings.as_dict(),
             "error": None if why is None else {"code": why.code, "message": why.message, "where": why.where},
             "seconds": round(self.seconds, 3),
         }

@@ -26,6 +26,7 @@ from ..ctc import compared
 from ..driver import manifest_of
 from ..front_end import prepared
 from ..numerics import Difference, difference
+from ..recordings import Summary
 from ..samples import Feeds, real_outputs, stored_feeds
 from ..subject import Subject
 from .along import along
@@ -76,7 +77,8 @@ def verify(
         captured = clone(subject.module)
         graph = next(iter(captured.graphs.values()))
         rate = asked.sample_rate or manifest.sample_rate or subject.module.meta.get("sample_rate")
-        found, said = trials(subject, graph, manifest, asked.audio, rate, asked.most)
+        recordings = Summary()
+        found, said = trials(subject, graph, manifest, asked.audio, rate, asked.most, recordings)
         progress(f"compiling {model} again, as {path.name} was")
         built = rebuild(subject, manifest, settings, [t.feeds for t in found], progress)
         session = Recorder(target.load(path, asked.threads), CALLS)
@@ -85,6 +87,7 @@ def verify(
             model, str(path), manifest.target, manifest.precision, session.runner,
             "the model" if built.stages.normal is None else "the rewritten model",
             *_limit(manifest.precision, asked.min_snr), said, [], notes=built.notes,
+            recordings=recordings if asked.audio is not None else None,
         )  # fmt: skip
         calls, lost = [], []
         for trial in found:
