@@ -16,6 +16,7 @@ from speechc.compiler.evaluate.counts import Counts
 from speechc.compiler.evaluate.data import read_data
 from speechc.compiler.evaluate.evaluation import evaluate, named
 from speechc.compiler.evaluate.gates import check_gates, parse_gate
+from speechc.compiler.evaluate.show import worst_by_heading
 from speechc.compiler.listen import open_listener
 from speechc.ir.errors import QualityError, UsageError
 
@@ -93,6 +94,22 @@ def test_errors_of_files(files, data):
     assert found.seconds == pytest.approx(sum(len(speak(t)) for t in TEXTS.values()) / RATE)
     made = json.loads(json.dumps(found.as_dict()))
     assert made["files"][1]["wer"]["errors"] == 6 and made["counted"] == 4 and made["left_out"] == []
+
+
+def test_the_worst_are_filled_up_by_errors(files, data, tmp_path):
+    """`bad` makes 1, 3, 1 and 1 errors in a, b, c and d; `good`, after it, makes none."""
+    listed = ("--data", data / "list.jsonl", "--report", tmp_path / "page.html")
+    status, out, err = run("eval", files["bad"], files["good"], *listed, "--worst", 3, cwd=tmp_path)
+    assert status == 0, err
+    _, told = out.split("most word errors, none more than the first file")
+    assert "worst against" not in out and told.index("b.wav") < told.index("a.wav")
+    assert "d.wav" not in told and "Most word errors, none more than" in (tmp_path / "page.html").read_text()
+    items, _ = read_data(data / "list.jsonl")
+    found = evaluate([open_listener(files[n]) for n in ("good", "bad")], items)
+    found.utterances[1].words.reverse()  # b.wav gets better
+    assert [u.name for u in found.worst(4)] == ["a.wav", "c.wav", "d.wav", "b.wav"]
+    headings = [(heading, len(worst)) for heading, worst in worst_by_heading(found, 4)]
+    assert headings == [("worst against the first file", 3), ("most word errors of the others", 1)]
 
 
 def test_the_command(files, data, tmp_path):

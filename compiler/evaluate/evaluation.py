@@ -30,6 +30,11 @@ class Utterance:
     words: list[Counts]
     characters: list[Counts]
 
+    @property
+    def lost(self) -> int:
+        """Word errors that a later file makes more than the first, at most; negative where all make fewer."""
+        return max((c.errors for c in self.words[1:]), default=self.words[0].errors) - self.words[0].errors
+
     def as_dict(self) -> dict[str, object]:
         """Plain data for JSON."""
         return {
@@ -95,15 +100,10 @@ class Evaluation:
         return sum(u.seconds for u in self.utterances)
 
     def worst(self, most: int = 5) -> list[Utterance]:
-        """Utterances that got worst against the first file; of one file, those with the most word errors."""
-
-        def harm(u: Utterance) -> tuple[int, int]:
-            errors = [c.errors for c in u.words]
-            gained = max(errors[1:]) - errors[0] if len(errors) > 1 else max(errors)
-            return gained, max(errors)
-
-        wrong = [u for u in self.utterances if harm(u)[0] > 0]
-        return sorted(wrong, key=harm, reverse=True)[:most]
+        """Utterances that lost most against the first file, and behind them others with the most word errors."""
+        errors = lambda u: max(c.errors for c in u.words)
+        wrong = [u for u in self.utterances if errors(u)]
+        return sorted(wrong, key=lambda u: (max(u.lost, 0), errors(u)), reverse=True)[:most]
 
     def as_dict(self, most: int = 5) -> dict[str, object]:
         """Plain data for JSON, with the `most` worst utterances."""

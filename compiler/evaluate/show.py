@@ -28,9 +28,8 @@ def show(found: Evaluation, out: Console, most: int) -> None:
     if found.without_text:
         extra = ", ".join(f"{r.name} {r.extra_words}" for r in found.results)
         out.print(f"\n{len(found.without_text)} recordings whose text has nothing in it; words heard there: {extra}")
-    if worst := found.worst(most):
-        than = "worst against the first file" if len(found.results) > 1 else "most word errors"
-        out.print(f"\n{than} ([other word], [+more], [-missing]):", markup=False)
+    for heading, worst in worst_by_heading(found, most):
+        out.print(f"\n{heading} ([other word], [+more], [-missing]):", markup=False)
         for utterance in worst:
             out.print(_side_by_side(found, utterance))
     for table in tables(found.left_out, found.notes):
@@ -38,6 +37,16 @@ def show(found: Evaluation, out: Console, most: int) -> None:
         out.print(table)
     for verdict in found.verdicts:
         out.print(str(verdict), markup=False)
+
+
+def worst_by_heading(found: Evaluation, most: int) -> Iterator[tuple[str, list[Utterance]]]:
+    """The worst utterances: those that lost against the first file, then the others, each with what they are."""
+    worst = found.worst(most)
+    if lost := [u for u in worst if u.lost > 0]:
+        yield "worst against the first file", lost
+    if others := [u for u in worst if u.lost <= 0]:
+        why = " of the others" if lost else ", none more than the first file" if len(found.results) > 1 else ""
+        yield f"most word errors{why}", others
 
 
 def _tables(found: Evaluation) -> Iterator[Table]:

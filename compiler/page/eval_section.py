@@ -36,12 +36,12 @@ def eval_sections(data: Mapping[str, Any]) -> Iterator[Section]:
                  percent(f.get("not_worse"))] for f in paired]  # fmt: skip
         headings = ["file", "difference in words", "interval", "p", "utterances not worse"]
         made.tables.append(Table(f"Against {files[0]['file']}", headings, rows))
-    if data.get("worst"):
+    for heading, worst in _worst(data):
         rows = []
-        for u in data["worst"]:
+        for u in worst:
             said = [Cell(f"{h}  ({n} wrong)") for h, n in zip(u["heard"], u["word_errors"])]
             rows.append([text(u["audio"]), text(u["text"]), *said])
-        made.tables.append(Table("The worst utterances", ["recording", "text", *(f["file"] for f in files)], rows))
+        made.tables.append(Table(heading, ["recording", "text", *(f["file"] for f in files)], rows))
     if gates:
         rows = [[text(g["gate"]), text(g["file"]), number(g["value"], "{:.4g}"), number(g["limit"], "{:.4g}"),
                  Cell("passed" if g["passed"] else "failed", state="good" if g["passed"] else "bad")]
@@ -51,6 +51,19 @@ def eval_sections(data: Mapping[str, Any]) -> Iterator[Section]:
     if data.get("left_out"):
         made.notes.append(f"{len(data['left_out'])} recordings left out")
     yield made
+
+
+def _worst(data: Mapping[str, Any]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+    """The worst utterances under what they are: those that lost against the first file, and the others."""
+    lost, others = [], []
+    for u in data.get("worst") or []:
+        first, *later = u["word_errors"]
+        (lost if any(n > first for n in later) else others).append(u)
+    if lost:
+        yield "Worst against the first file", lost
+    if others:
+        why = " of the others" if lost else ", none more than the first file" if len(data["files"]) > 1 else ""
+        yield f"Most word errors{why}", others
 
 
 def _pairs(notes: Any) -> list[tuple[str, Any]]:
