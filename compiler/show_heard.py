@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from .decode.result import Alternative
 from .listen.listener import Heard, Segment
 from .recordings import LeftOut, Note, Summary
 from .run_file import line_of
@@ -40,7 +41,7 @@ def progress(title: str, quiet: bool) -> Iterator[Callable[[float, float], None]
 
 
 class Printer:
-    """Prints results as they come; of detections those that are new or have changed."""
+    """Prints results as they come; of detections those that are new or have changed, at the end what else was found."""
 
     def __init__(self):
         self.name, self.told = None, set()
@@ -52,6 +53,8 @@ class Printer:
         before = "" if name is None else f"{name}: "
         if heard.segments is None:
             print(f"{before}{line_of(heard)}", flush=True)
+            if heard.final and len(heard.alternatives or ()) > 1:
+                print("\n".join(ranked(heard.alternatives)), flush=True)
             return
         for segment in heard.segments:
             if (key := (segment.label, segment.start, segment.going)) not in self.told:
@@ -59,6 +62,12 @@ class Printer:
                 print(before + spoken(segment), flush=True)
         if heard.final and not heard.segments and heard.text is None:
             print(f"{before}nothing detected", flush=True)
+
+
+def ranked(alternatives: Iterable[Alternative]) -> Iterator[str]:
+    """What a search found, a line each: rank, score (a natural logarithm) and text."""
+    for rank, found in enumerate(alternatives, 1):
+        yield f"{rank:6d}  {found.score:9.3f}  {found.text}"
 
 
 def spoken(segment: Segment) -> str:

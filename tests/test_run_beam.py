@@ -143,6 +143,12 @@ def test_run_tells_the_best(files):
     lines = [json.loads(text) for text in out.splitlines()]
     assert status == 0 and lines[-1]["text"] == line["text"] and lines[-1]["final"] and len(lines) > 2
     assert lines[-1]["alternatives"][0]["times_ms"] is not None
+    for file, *how in (("whole.onnx",), ("step.onnx", "--stream")):
+        status, out, _ = command.run("run", file, "x.npy", *asked, *how, cwd=folder)
+        *before, text, first, second = out.splitlines()
+        assert status == 0 and text.endswith(line["text"]) and not any(told.split()[0] == "1" for told in before)
+        for rank, (told, found) in enumerate(zip((first, second), line["alternatives"]), 1):
+            assert told.split(maxsplit=2) == [str(rank), f"{found['score']:.3f}", found["text"]]
 
 
 @pytest.mark.parametrize(
