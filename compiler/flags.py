@@ -52,7 +52,7 @@ def named(text: str, flag: str = "") -> tuple[str, Any]:
 
 
 def above_zero(**flags: float | None) -> None:
-    """Raise `UsageError` SC017 for a flag (by the name of its argument) that is given and not above 0."""
+    """Raise `UsageError` SC017 for a flag (by the name of its argument) that is given and not above 0, and finite."""
     for name, value in flags.items():
-        if value is not None and not value > 0:
-            raise UsageError("SC017", f"--{name.replace('_', '-')} {value:g}: more than 0")
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError("SC017", f"--{name.replace('_', '-')} {value:g}: a number that is more than 0")

@@ -13,11 +13,9 @@ from rich.table import Table
 
 from .decode.result import Alternative
 from .listen.listener import Heard, Segment
-from .recordings import LeftOut, Note, Summary
+from .recordings import WARNINGS, LeftOut, Note, Summary
 from .run_file import line_of
 
-# Notes that may change what results mean.
-WARNINGS = ("cut off", "silent", "clipped", "NaN", "raw", "padded", "stopped")
 SHOWN = 20  # recordings that are named in a table
 
 

@@ -1,6 +1,7 @@
 """`speechc bench`: figures are right, results have their shape, every kind of file runs; no timing is judged."""
 
 import json
+import math
 import random
 import re
 import shlex
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import speechc
 from command import run
+from models.levels import RATE, emitted, levels, speak
 from models.steps import causal, late
 from speechc.compiler.bench.figures import Latency, Ratio, percentile
 from speechc.compiler.bench.process import Process
@@ -243,13 +245,38 @@ def test_errors_of_a_worker_keep_their_code_and_kind(files):
         (["--threads", "0"], "SC017"),
         (["--batch", "one"], "SC017"),
         (["--blocks", "0"], "SC017"),
+        (["--seconds", "inf"], "SC017"),
+        (["--seconds", "nan"], "SC017"),
+        (["--seconds", "1e300"], "SC017"),
+        (["--most", "inf"], "SC017"),
         (["--audio", "no.wav"], "SC010"),
+        (["--audio", "folder.wav"], "SC018"),
         (["--frame-shift", "soon"], "SC047"),
     ],
 )
 def test_bad_input_is_named(files, flags, code):
+    (files / "folder.wav").mkdir(exist_ok=True)
     status, _, said = run("bench", "whole.onnx", *flags, cwd=files)
-    assert status == 2 and code in said
+    assert status == 2 and code in said and "not exist" not in said.replace("no.wav does not exist", "")
+
+
+def test_what_is_wrong_with_the_recording_is_noted(tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    emitted(levels(160), tmp_path / "step.onnx")
+    soundfile.write(tmp_path / "good.wav", speak("one two three"), RATE)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(2000), RATE)
+    data = (tmp_path / "good.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(data[: len(data) // 2])
+    for name, kind in (("good", None), ("silent", "silent"), ("cut", "cut off")):
+        _, told = opened(tmp_path / "step.onnx", audio=str(tmp_path / f"{name}.wav"))
+        assert [n.split(": ")[1] for n in told["notes"]] == ([kind] if kind else [])
+
+
+@pytest.mark.parametrize("chunk", [None, 160])
+def test_outputs_with_nan_are_found(chunk, tmp_path):
+    for name, bias in (("good", 0.0), ("bad", math.nan)):
+        worker, _ = opened(emitted(levels(chunk, bias), tmp_path / f"{name}.onnx"))
+        assert worker.check() == ([] if name == "good" else ["scores"])
 
 
 def test_files_run_in_turn(files, monkeypatch):

@@ -116,6 +116,8 @@ def measure(paths: Sequence[Path], settings: Settings, progress: Progress = lamb
             m.opened = alone.call("open", **_given(m, settings, settings.threads[0]))
             for text in m.opened["notes"]:
                 m.note(text)
+            for name in alone.call("check"):
+                m.note(f"its output {name} has NaN: it may be faster, or slower, than with numbers")
             if settings.profile is not None:
                 progress(f"{m.name}: a profile")
                 _profile(m, alone, settings, others=len(files) > 1)

@@ -15,7 +15,7 @@ from ...ir.registry import quantized
 from ...ir.types import DTYPES
 from ...lowering.manifest import Manifest, Port
 from ...lowering.stream_session import BatchSession
-from ...lowering.streaming import CLOCK_INPUT
+from ...lowering.streaming import CLOCK_INPUT, RANGE_SUFFIX
 from ...lowering.target import Session
 from .. import driver
 from ..audio_port import laid_out, model_inputs, time_axis
@@ -41,6 +41,10 @@ class Runs(ABC):
     @abstractmethod
     def run(self) -> list[float]:
         """Run once; the seconds of each part."""
+
+    @abstractmethod
+    def outputs(self) -> Iterator[Mapping[str, np.ndarray]]:
+        """What the parts of one run give, by name."""
 
     def batch(self, n: int) -> str | None:
         """Make a run take `n` utterances, or streams, at once; why it cannot, or None."""
@@ -68,6 +72,10 @@ class Whole(Runs):
         start = time.perf_counter()
         self.session.run_named(self.feeds)
         return [time.perf_counter() - start]
+
+    def outputs(self) -> Iterator[Mapping[str, np.ndarray]]:
+        self.session.reset()
+        yield self.session.run_named(self.feeds)
 
     def batch(self, n: int) -> str | None:
         axis = _batch_axis(self.port)
@@ -150,6 +158,13 @@ class Steps(Runs):
             taken.append(time.perf_counter() - start)
         return taken
 
+    def outputs(self) -> Iterator[Mapping[str, np.ndarray]]:
+        self.streams.reset()
+        names = [p.name for p in self.streams.session.manifest.outputs if not p.name.endswith(RANGE_SUFFIX)]
+        for chunk in self.chunks:
+            given = self.streams.step(dict.fromkeys(range(self.width), chunk))[0]
+            yield {n: a for n, a in zip(names, given) if a is not None}
+
     def batch(self, n: int) -> str | None:
         return None if n == self.width else f"it moves {self.width} stream{'s' * (self.width > 1)} a step (--batch)"
 
@@ -195,6 +210,10 @@ class Calls(Runs):
             taken.append(time.perf_counter() - start)
         return taken
 
+    def outputs(self) -> Iterator[Mapping[str, np.ndarray]]:
+        self.session.reset()
+        yield from map(self.session.run_named, self.feeds)
+
     def batch(self, n: int) -> str | None:
         return None if n == 1 else "it keeps states of one stream"
 
@@ -225,6 +244,9 @@ class Heard(Runs):
         start = time.perf_counter()
         self.listener.hear(self.samples)
         return [time.perf_counter() - start]
+
+    def outputs(self) -> Iterator[Mapping[str, np.ndarray]]:
+        yield self.listener.hear(self.samples).outputs
 
 
 def open_runs(

@@ -11,6 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...ir.errors import SpeechcError
 from ...lowering import target as targets
 from ..listen.source import Source, read_source
@@ -31,13 +33,15 @@ class Worker:
         self, path: str, threads: int | None, seconds: float, audio: str | None, shift: str | None
     ) -> dict[str, Any]:
         """Load a file and run it once; seconds and peak memory on the way."""
-        from ..recordings import read_recording
+        from ..recordings import WARNINGS, read_recording
         from .runs import open_runs
 
         self.source, self.threads = read_source(Path(path)), threads
         rates = [m.sample_rate for m in self.source.manifests.values()]
         rate = self.source.about.get("sample_rate") or next(iter(rates), None)
-        samples = None if audio is None else read_recording(Path(audio), rate).samples
+        given = None if audio is None else read_recording(Path(audio), rate)
+        samples = None if given is None else given.samples
+        told = [] if given is None else [f"{audio}: {n.kind}: {n.text}" for n in given.notes if n.kind in WARNINGS]
         start = time.perf_counter()
         for target in dict.fromkeys(m.target for m in self.source.manifests.values()):
             if target in RUNTIMES:
@@ -61,13 +65,18 @@ class Worker:
             "chunk": self.runs.chunk,
             "unit": self.runs.unit,
             "runner": session.runner if session is not None else "",
-            "notes": list(self.runs.notes),
+            "notes": [*self.runs.notes, *told],
         }
 
     def block(self, runs: int) -> list[list[float]]:
         """Seconds of the parts of several runs, behind one that only warms the caches."""
         self.runs.run()
         return [self.runs.run() for _ in range(runs)]
+
+    def check(self) -> list[str]:
+        """Outputs with NaN in one run more, which is not timed."""
+        not_numbers = lambda a: a.dtype.kind == "f" and np.isnan(a).any()
+        return sorted({n for given in self.runs.outputs() for n, a in given.items() if not_numbers(a)})
 
     def batch(self, n: int) -> str | None:
         """Take `n` at once from now on; why not, or None."""

@@ -10,6 +10,8 @@ import typer
 
 from ..flags import AsObject, FeatureShift, Page, above_zero
 
+LONGEST = 24 * 3600  # seconds of noise: more than any memory holds as one utterance
+
 
 def add(app: typer.Typer) -> None:
     """Add the command."""
@@ -57,6 +59,10 @@ def bench(
     above_zero(seconds=seconds, blocks=blocks, runs=runs, most=most, depth=depth)
     if audio is not None and not audio.exists():
         raise UsageError("SC010", f"{audio} does not exist")
+    if audio is not None and audio.is_dir():
+        raise UsageError("SC018", f"{audio} is a folder; files are timed on one recording", hints=["--audio FILE"])
+    if seconds > LONGEST:
+        raise UsageError("SC017", f"--seconds {seconds:g}: {LONGEST} at most")
     cores = os.cpu_count() or 1
     settings = Settings(
         seconds=seconds,
