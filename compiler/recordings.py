@@ -16,7 +16,7 @@ from .riff import read_header
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 SILENT = 1e-3  # -60 dBFS: the loudest sample of a recording with nothing in it, its mean taken away
 CLIPPED = 10  # samples at full scale, in runs of three or more alike
-WARNINGS = ("cut off", "silent", "clipped", "NaN", "raw", "padded", "stopped")  # may change what results mean
+WARNINGS = ("cut off", "silent", "clipped", "NaN", "raw", "padded", "unfinished")  # may change what results mean
 FULL = {"PCM_U8": 0.98, "PCM_S8": 0.98, "ULAW": 0.97, "ALAW": 0.97}  # the largest sample of coarse formats, about
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..ir.errors import UsageError
 from ..lowering.manifest import Port
 from ..passes.greedy_ctc import TOKENS
 from .evaluate.counts import count_words
@@ -27,7 +28,12 @@ class Greedy:
         self.blank = next((names.index(b) for b in BLANKS if b in names), 0) if blank is None else blank
 
     def add(self, array: np.ndarray) -> None:
-        """Take in scores [1, frames, tokens], or numbers [1, frames] (-1: blank, or a repeat merged already)."""
+        """Take in scores [1, frames, tokens], or numbers [1, frames] (-1: blank, or a repeat merged already).
+
+        Raises `UsageError` SC091 for a frame of scores with NaN, or of -inf alone.
+        """
+        if array.ndim == 3 and not (array[0].max(-1) > -np.inf).all():
+            raise UsageError("SC091", "a frame gives no class any probability: NaN, or all -inf")
         best = array[0].argmax(-1) if array.ndim == 3 else array[0]
         for token in best.reshape(-1).tolist():
             if token not in (self.last, self.blank) and 0 <= token < len(self.tokens):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...ir.errors import UsageError
-from ..listen.listener import Heard, Listener, Segment, Stream, listens
+from ..listen.listener import Heard, Listener, Segment, Stream, checked, listens
 from ..listen.opening import open_listener
 from ..listen.source import Source
 from .history import History
@@ -98,7 +98,7 @@ class CascadeStream(Stream):
 
     def push(self, samples: np.ndarray) -> Heard | None:
         """Take in any number of samples."""
-        self.waiting = np.concatenate([self.waiting, samples])
+        self.waiting = np.concatenate([self.waiting, checked(samples)])
         self.pushed += len(samples)
         news = False
         while len(self.waiting) >= self.block:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 
+from ...ir.errors import SpeechcError
 from ..listen.listener import Heard, Listener, Segment, Stream
 from .meter import Meter, macs_a_second
 from .stage import Stage
@@ -67,7 +70,8 @@ class Runner:
     def feed(self, samples: np.ndarray) -> bool:
         """Take in the next samples; whether there is news."""
         start = time.perf_counter()
-        heard = self.stream.push(samples)
+        with self._named():
+            heard = self.stream.push(samples)
         self.seconds += time.perf_counter() - start
         self.fed += len(samples)
         self.end += len(samples)
@@ -80,13 +84,23 @@ class Runner:
     def sleep(self, place: int) -> None:
         """End the stretch, and keep what it found; what comes out only now was found at `place`."""
         start = time.perf_counter()
-        heard = self.stream.flush()
+        with self._named():
+            heard = self.stream.flush()
         self.seconds += time.perf_counter() - start
         self._hear(heard, place)
         self.found += [replace(s, going=False) for s in self.now]
         if self.partial:
             self.texts.append(self.partial)
         self.awake, self.now, self.partial, self.going = False, [], None, False
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of the stage say which it is."""
+        try:
+            yield
+        except SpeechcError as error:
+            error.message = f"stage {self.stage.name}: {error.message}"
+            raise
 
     def fired_at(self, place: int) -> bool:
         """Whether it found something, or goes on finding it, in the block that ends at a place."""

@@ -189,7 +189,12 @@ def _heard(
         raise _Unusable(LeftOut(item.name, cut.kind, cut.text, "SC056"))
     notes, texts = list(first.notes), []
     for listener, name in zip(listeners, names):
-        heard = listener.hear(recordings[listener.sample_rate].samples)
+        try:
+            heard = listener.hear(recordings[listener.sample_rate].samples)
+        except UsageError as error:
+            if error.code != "SC091":
+                raise
+            raise _Unusable(LeftOut(item.name, "NaN", f"{name}: {error.message}", error.code)) from None
         if heard.text is None:
             raise UsageError("SC087", f"{name} gives no text to count words of", hints=["a model with tokens"])
         if bad := not_numbers(heard):

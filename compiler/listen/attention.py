@@ -18,7 +18,7 @@ from ..decode.attention import Hypothesis, Steps, run, search
 from ..decode.number import number
 from ..decode.task import FAMILIES, Task
 from ..recordings import Note
-from .listener import Heard, Listener, Segment, listens
+from .listener import Heard, Listener, Segment, checked, listens
 from .reading import Reading
 from .source import Source
 
@@ -117,7 +117,7 @@ class AttentionListener(Listener):
     def hear_many(self, recordings: Sequence[np.ndarray]) -> list[Heard]:
         """Results for several recordings, in order; as many at once as the streams of the decoder are for."""
         self.check_audio()
-        readings = [Reading(samples, self.window, self.sample_rate, self.task) for samples in recordings]
+        readings = [Reading(checked(samples), self.window, self.sample_rate, self.task) for samples in recordings]
         while waiting := [r for r in readings if not r.done][: self.at_once]:
             for reading, best in zip(waiting, self._decoded(waiting)):
                 reading.take(best)

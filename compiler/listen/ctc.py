@@ -17,7 +17,7 @@ from ..decode.scores import LogProbabilities
 from ..decode.vocabulary import Vocabulary
 from ..words import Greedy, decoded, speaking
 from .listener import listens
-from .single import Arrays, SingleFile, Teller
+from .single import Arrays, SingleFile, Teller, refuse_nan
 from .source import Source
 
 
@@ -71,6 +71,9 @@ class Spoken(Teller):
         """Take in frames; whether the text is another."""
         before = self.text
         if self.output in outputs:
+            if outputs[self.output].ndim == 2:  # numbers, which the file has chosen by scores that it may give too
+                for name in outputs:
+                    refuse_nan(outputs, name)
             self.decoder.add(outputs[self.output])
             self.text = self.decoder.text
         return self.text != before

@@ -71,7 +71,10 @@ class Stream(ABC):
 
     @abstractmethod
     def push(self, samples: np.ndarray) -> Heard | None:
-        """Take in any number of samples, float32[n]; what is new since the last result, None where nothing is."""
+        """Take in any number of samples, float32[n]; what is new since the last result, None where nothing is.
+
+        Raises `UsageError` as `Listener.hear`.
+        """
 
     @abstractmethod
     def flush(self) -> Heard:
@@ -134,7 +137,8 @@ class Listener(ABC):
     def hear(self, samples: np.ndarray) -> Heard:
         """The result for a whole recording, float32[n] in [-1, 1] at `sample_rate`.
 
-        Raises `UsageError` SC112 for one that is too long, SC034 where the files do not take audio.
+        Raises `UsageError` SC112 for one that is too long, SC032 for one with NaN, SC034 where the files do not take
+        audio, SC091 where text or detections would be read from NaN.
         """
 
     def hear_many(self, recordings: Sequence[np.ndarray]) -> list[Heard]:
@@ -149,6 +153,13 @@ class Listener(ABC):
 def whole_only(path: Path, hints: Sequence[str] = ("compile it with --stream DURATION",)) -> UsageError:
     """The error of a file that cannot be fed in pieces."""
     return UsageError("SC050", f"{path} takes whole utterances, not chunks", hints=list(hints))
+
+
+def checked(samples: np.ndarray) -> np.ndarray:
+    """The samples. Raises `UsageError` SC032 for NaN and infinities, which models may turn into any text."""
+    if not np.isfinite(samples).all():
+        raise UsageError("SC032", "the audio holds NaN or infinite samples")
+    return samples
 
 
 def check_options(listener: Listener, decoding: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from ...ir.errors import UsageError
 from ...lowering.manifest import Port
 from ..spans import OPTIONS, Rule, Spans
 from .listener import Heard, Segment, Stream, listens
-from .single import Arrays, SingleFile, Teller
+from .single import Arrays, SingleFile, Teller, refuse_nan
 from .source import Source
 
 
@@ -118,8 +118,9 @@ class Detected(Teller):
 
     def add(self, outputs: Arrays) -> bool:
         """Take in frames; whether a detection began or ended."""
-        if (array := outputs.get(self.file.output.name)) is None:
+        if self.file.output.name not in outputs:
             return False
+        array = refuse_nan(outputs, self.file.output.name)
         port, seconds = self.file.output, self.file.frame_seconds
         axis = port.time["axis"] if port.time else 0
         if port.quant is not None:

@@ -17,10 +17,18 @@ from .. import driver
 from ..audio_port import audio_port, feature_port, features_laid_out, laid_out, longest_recording, taken, time_axis
 from ..decode.result import Alternative
 from ..recordings import Note
-from .listener import Heard, Listener, Segment, Stream, joined, whole_only
+from .listener import Heard, Listener, Segment, Stream, checked, joined, whole_only
 from .source import MAIN, Source
 
 Arrays = Mapping[str, np.ndarray]
+
+
+def refuse_nan(outputs: Arrays, name: str) -> np.ndarray:
+    """An output by name. Raises `UsageError` SC091 where it has NaN."""
+    array = outputs[name]
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise UsageError("SC091", f"the file gives NaN in {name}")
+    return array
 
 
 class Teller:
@@ -99,6 +107,7 @@ class SingleFile(Listener):
 
     def hear(self, samples: np.ndarray) -> Heard:
         """The result for a whole recording, float32[n] at `sample_rate`."""
+        checked(samples)
         if (port := self.featured) is not None:
             return self.hear_arrays({port.name: features_laid_out(samples, self.manifest, port)})
         if self.streams:
@@ -276,7 +285,7 @@ class SampleStream(Stream):
 
     def push(self, samples: np.ndarray) -> Heard | None:
         """Take in any number of samples."""
-        return self.inner.push_arrays([laid_out(samples, self.port)])
+        return self.inner.push_arrays([laid_out(checked(samples), self.port)])
 
     def flush(self) -> Heard:
         """The end of the recording."""

@@ -18,7 +18,7 @@ from ..decode.transducer import Beam, Greedy, Rules
 from ..decode.vocabulary import Vocabulary
 from .ctc import frame_ms
 from .listener import Listener, listens
-from .single import Arrays, SingleFile, Teller
+from .single import Arrays, SingleFile, Teller, refuse_nan
 from .source import Source
 
 PARTS = ("encoder", "predictor", "joiner")
@@ -88,7 +88,7 @@ class Searching(Teller):
         before = self.text
         if self.file.output.name in outputs:
             output = self.file.output
-            self.made.push(np.moveaxis(outputs[output.name], output.time["axis"], 1)[0])
+            self.made.push(np.moveaxis(refuse_nan(outputs, output.name), output.time["axis"], 1)[0])
             self._tell(False)
         return self.text != before
 
