@@ -49,7 +49,9 @@ def voice(chunk: int | None = None, bias: float = 0.0, **about) -> Module:
     """audio [1, T] to the probability [1, T // 80, 1] that a frame is loud; `about`: what the manifest says of it."""
     module = Module()
     g, b = _begin(module, chunk)
-    loud = b.conv(_level(g, b), g.weight("w", np.full((1, 1, 1), 40, np.float32)), g.weight("b", np.float32([bias - 12])))
+    loud = b.conv(
+        _level(g, b), g.weight("w", np.full((1, 1, 1), 40, np.float32)), g.weight("b", np.float32([bias - 12]))
+    )
     g.output(b.transpose(b.sigmoid(loud), perm=(0, 2, 1)), "voice")
     return _meta(module, chunk, None, detect=about) if about else _meta(module, chunk, None)
 
