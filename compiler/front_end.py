@@ -67,7 +67,8 @@ def with_front_end(subject: Subject, spec: Spec) -> Subject:
     sample = subject.sample | {audio.name: signal(spec.sample_rate, samples)[None]}
     sample = resized(sample, graph, sizes | {SAMPLES: samples})
     others = lambda feeds: {n: a for n, a in feeds.items() if n != audio.name}
-    reference = lambda feeds: original(others(feeds) | {port.value.name: alone(feeds[audio.name])})
+    inner = lambda feeds: others(feeds) | {port.value.name: alone(feeds[audio.name])}
+    reference = lambda *calls: original(*map(inner, calls))
     return replace(subject, reference=reference, sample=sample)
 
 

@@ -11,18 +11,22 @@ import numpy as np
 
 from ..ir.errors import UsageError
 from ..ir.graph import Module
-from ..ir.interpreter import run as interpret
 from ..ir.text import load as load_text
 from ..lowering.manifest import longest
+from .in_turn import interpreted
 from .samples import Feeds, as_feeds, default_sizes, draw
 
 
 @dataclass
 class Subject:
-    """What is compiled: the graph, the original to compare with, and the user's sample."""
+    """What is compiled: the graph, the original to compare with, and the user's sample.
+
+    `reference(feeds)` starts from the model's initial states; `reference(*calls)` gives the outputs of calls in turn,
+    `joined` (see `in_turn`).
+    """
 
     module: Module
-    reference: Callable[[Feeds], tuple[np.ndarray, ...]]
+    reference: Callable[..., tuple[np.ndarray, ...]]
     sample: Feeds
     name: str
 
@@ -41,7 +45,7 @@ def read_subject(
             raise UsageError("SC010", f"{path} does not exist")
         module, original = load_text(path), load_text(path)
         graph, sample, name = module.main, None, path.stem
-        reference = lambda feeds: interpret(original.main, feeds)
+        reference = lambda *calls: interpreted(original.main, *calls)
     else:
         from .capture import capture_with_reference, constants
 

@@ -93,12 +93,16 @@ def test_attributes_become_states(make, size, states, tmp_path):
     now = initial_states(module.main)
     assert {n: float(x.flat[0]) for n, x in now.items()} == states
     script = torch.jit.load(str(path))
+    fed, wanted = [], []
     for k in range(6):
         x = np.random.default_rng(k).standard_normal(shape, dtype=np.float32)
         with torch.no_grad():
             want = script(torch.from_numpy(x)).numpy()
         (got,) = run(module.main, {"x": x}, now)
         assert_close(want, got)
+        fed.append({"x": x})
+        wanted.append(want)
+    assert_close(np.stack(wanted), reference(*fed)[0])  # carried from call to call
     x = np.ones(shape, np.float32)
     assert_close(reference({"x": x})[0], reference({"x": x})[0])  # each from the file's state
     assert_close(reference({"x": x})[0], run(module.main, {"x": x}, initial_states(module.main))[0])

@@ -11,6 +11,7 @@ from ...ir.graph import Graph, Module
 from ...ir.text import clone
 from ...passes.hoist import append, hoisted
 from ..executor import Executor
+from ..in_turn import interpreted
 from ..numerics import difference
 from ..samples import Feeds, at_lengths
 from ..subject import Subject, limits, read_subject
@@ -108,8 +109,8 @@ class _Meaning:
     def __init__(self, module: Module):
         self.graph, self.run = module.main, Executor()
 
-    def __call__(self, feeds: Feeds) -> tuple[np.ndarray, ...]:
-        return self.run(self.graph, feeds)
+    def __call__(self, *calls: Feeds) -> tuple[np.ndarray, ...]:
+        return self.run(self.graph, *calls) if len(calls) == 1 else interpreted(self.graph, *calls)
 
 
 def _prove(originals: dict[str, Subject], subjects: dict[str, Subject]) -> None:

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from ...ir.errors import CaptureError, IRError, UsageError
 from ...ir.graph import Module
+from ..in_turn import joined
 from . import importer, script_state
 from .constants import bind, split
 from .export import (
@@ -223,7 +224,8 @@ def _random(specs: Mapping[str, InputSpec], length: int) -> dict[str, torch.Tens
 class Reference:
     """The original model on named arrays: `reference(feeds)` gives its outputs in the order of the graph's.
 
-    Buffers that the model changes start from their captured values at every call.
+    What the model carries starts from its captured values; `reference(*calls)` carries it from call to call, and gives
+    their outputs `joined` (see `in_turn`).
     PyTorch's fused transformer layers are off: they write zeros where a padding mask hides a frame.
     """
 
@@ -233,24 +235,28 @@ class Reference:
         modular = isinstance(original, torch.nn.Module)
         self.buffers = {n: (b, b.detach().clone()) for n, b in original.named_buffers()} if modular else {}
 
-    def __call__(self, feeds: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-        leaves: Sequence = [torch.from_numpy(np.ascontiguousarray(feeds[n])) for n in self.names]
-        args, kwargs = pytree.tree_unflatten(leaves, self.program.call_spec.in_spec)
+    def __call__(self, *calls: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
+        if isinstance(self.original, script_state.Original):
+            self.original.restore()
         try:
             with _evaluating_if_possible(self.original), torch.no_grad():
-                result = self.original(*args, **kwargs)
+                return joined([self._call(feeds) for feeds in calls])
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
             if self.buffers:
                 restore(self.original, self.buffers)
+
+    def _call(self, feeds: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        leaves: Sequence = [torch.from_numpy(np.ascontiguousarray(feeds[n])) for n in self.names]
+        args, kwargs = pytree.tree_unflatten(leaves, self.program.call_spec.in_spec)
         arrays: list[np.ndarray] = []
-        for x in pytree.tree_leaves(result):
+        for x in pytree.tree_leaves(self.original(*args, **kwargs)):
             if isinstance(x, torch.Tensor) and x.is_complex():
                 arrays += [x.real.numpy().copy(), x.imag.numpy().copy()]
             elif isinstance(x, torch.Tensor):
-                arrays.append(x.detach().numpy())
+                arrays.append(x.detach().numpy().copy())  # it may be a buffer, which later calls change
             elif isinstance(x, (int, float)):
                 arrays.append(np.asarray(x))
         return tuple(arrays)

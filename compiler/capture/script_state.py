@@ -211,7 +211,7 @@ def _no(attribute: str, what: str) -> CaptureError:
 
 
 class Original:
-    """The script as torch itself runs it, for comparison: every call starts from the file's state."""
+    """The script as torch itself runs it, for comparison; `restore` puts back the file's state."""
 
     def __init__(self, script: torch.jit.ScriptModule, constants: Mapping[str, Any]):
         self.script, self.constants = script, dict(constants)
@@ -230,5 +230,4 @@ class Original:
             return self.script(**feeds, **self.constants)
 
     def __call__(self, **feeds: torch.Tensor) -> Any:
-        self.restore()
         return self.call(feeds)

@@ -13,8 +13,6 @@ import numpy as np
 
 from ...ir.errors import NumericalError, SpeechcError
 from ...ir.graph import Graph
-from ...ir.interpreter import initial_states
-from ...ir.interpreter import run as interpret
 from ...ir.text import clone
 from ...lowering.inside import Inside
 from ...lowering.manifest import Manifest
@@ -25,9 +23,10 @@ from ..check import FLOAT32, MIN_SNR, worst
 from ..ctc import compared
 from ..driver import manifest_of
 from ..front_end import prepared
+from ..in_turn import interpreted, joined
 from ..numerics import Difference, difference
 from ..recordings import Summary
-from ..samples import Feeds, real_outputs, stored_feeds
+from ..samples import real_outputs, stored_feeds
 from ..subject import Subject
 from .along import along
 from .calls import Recorder, heard
@@ -93,7 +92,7 @@ def verify(
         for trial in found:
             progress(f"running {trial}")
             session.calls = []
-            wanted = _in_turn([reference(trial.feeds), *_following(graph, trial)])
+            wanted = reference(trial.feeds, *trial.after)
             verdict.trials.append(_tried(built, session, manifest, trial, wanted, asked.min_snr))
             calls.append(session.calls)
             if original is not None:
@@ -117,18 +116,19 @@ def _same_ports(graph: Graph, manifest: Manifest, model: str, path: Path) -> Non
         )
 
 
-def _references(built: Rebuilt, graph: Graph) -> tuple[Callable[[Feeds], Outputs], Callable[[Feeds], Outputs] | None]:
+def _references(built: Rebuilt, graph: Graph) -> tuple[Callable[..., Outputs], Callable[..., Outputs] | None]:
     """What the file is compared with, and the model as it was where that is something else."""
     whole = built.stages.whole
     reference = built.subject.reference
     if whole is not None:
         reference = by_rows(reference, fixed_batch(graph), next(iter(whole.graphs.values())))
-    own = lambda feeds: dict(zip(graph.output_names, reference(feeds)))
+    own = lambda *calls: dict(zip(graph.output_names, reference(*calls)))
     if built.stages.normal is None:
         return own, None
     rewritten = next(iter(built.stages.rewritten.graphs.values()))
     run = built.together.context.run
-    return lambda feeds: dict(zip(rewritten.output_names, run(rewritten, feeds))), own
+    given = lambda *calls: run(rewritten, *calls) if len(calls) == 1 else interpreted(rewritten, *calls)
+    return lambda *calls: dict(zip(rewritten.output_names, given(*calls))), own
 
 
 def _loss(rewritten: Outputs, original: Outputs) -> Difference:
@@ -143,23 +143,12 @@ def _limit(precision: str, min_snr: float | None) -> tuple[str, float | None]:
     return f"at least {least:g} dB wanted", least
 
 
-def _following(graph: Graph, trial: Trial) -> list[Outputs]:
-    """What the model's captured graph gives in the calls behind the first, its states carried on."""
-    states = initial_states(graph)
-    calls = (trial.feeds, *trial.after) if trial.after else ()
-    return [dict(zip(graph.output_names, interpret(graph, stored_feeds(graph, f), states))) for f in calls][1:]
-
-
-def _in_turn(calls: list[Outputs]) -> Outputs:
-    """Outputs of calls in turn, one behind the other along a new first axis; those of one call as they are."""
-    return calls[0] if len(calls) == 1 else {n: np.stack([c[n] for c in calls]) for n in calls[0]}
-
-
 def _tried(built: Rebuilt, session: Recorder, manifest: Manifest, trial: Trial, wanted: Outputs, min_snr) -> Tried:
     """Both on one input. Tokens are held to the file's own scores, as when it was compiled."""
     final = next(iter(built.module.graphs.values()))
     given = heard(session, stored_feeds(final, trial.feeds))
-    given = _in_turn([given, *(session.run_named(stored_feeds(final, f)) for f in trial.after)])
+    turns = [given, *(session.run_named(stored_feeds(final, f)) for f in trial.after)]
+    given = dict(zip(given, joined([list(outputs.values()) for outputs in turns])))
     real = _real(final, given)
     names = list(wanted)
     if built.together.tokens is not None:
