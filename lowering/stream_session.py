@@ -49,6 +49,8 @@ class BatchSession:
         self.batch, self.tail = self.layout.batch, tail
         self._ports = {p.name: p for p in (*self.manifest.inputs, *self.manifest.outputs)}
         self.constants = {n: narrowed(a, self._ports[n].dtype) for n, a in self.constants.items()}
+        for array in self.constants.values():
+            array.flags.writeable = False
         axes = {s.name: batch_axis(s, self.batch) if s.batch_axis is None else s.batch_axis for s in self._states}
         if self.batch > 1 and None in axes.values():
             raise UsageError("SC050", f"state {next(n for n, a in axes.items() if a is None)} has no axis of streams")

@@ -112,6 +112,33 @@ def test_states_go_from_call_to_call(tmp_path, initial):
     session.close()
 
 
+def test_what_the_worker_has_is_not_sent_again_unless_it_may_have_changed(tmp_path, monkeypatch):
+    from speechc.lowering.tflite import run as running
+
+    module = Module()
+    g = module.graph("main")
+    b = Builder(g, Loc("cache"))
+    x, y = (g.input(name, Tensor("f32", (1, 4))) for name in "xy")
+    state = g.state("sum", Tensor("f32", (1, 4)), 0.0)
+    total = b.add(b.read(state), b.sub(x, y))
+    b.write(state, total)
+    g.output(b.tanh(total), "total")
+    path, _ = target.emit(module, tmp_path / "m.tflite", "float32", {})
+    session, sent = target.load(path, threads=1), []
+    right = running.send
+    monkeypatch.setattr(running, "send", lambda pipe, message: (sent.append(message), right(pipe, message)))
+    fixed, buffer, states = normal(1, 4), normal(1, 4), initial_states(g)
+    fixed.flags.writeable = False
+    for _ in range(3):
+        np.testing.assert_allclose(
+            session.run(buffer, fixed)[0], run(g, {"x": buffer, "y": fixed}, states)[0], atol=1e-6
+        )
+        buffer += 1  # the same array, other numbers
+    arrays = [{n for n, a in given[0].items() if isinstance(a, np.ndarray)} for _, given in sent]
+    assert arrays == [{"x", "y", "state.sum"}, {"x"}, {"x"}]
+    session.close()
+
+
 # -- recurrences ---------------------------------------------------------------------------------------------------
 def recurrent(reverse=False):
     module, g, b, x = graph_of()

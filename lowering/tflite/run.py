@@ -41,6 +41,7 @@ class TFLiteSession(Session):
         out = self.engine.run(arrays)
         for s in self.manifest.states:
             self.states[s.file_name] = out[s.output]
+            out[s.output].flags.writeable = False  # so that it need not be sent back to the worker
         return {p.name: out[p.file_name] for p in self.manifest.outputs}
 
     def reset(self) -> None:
@@ -102,6 +103,11 @@ class Engine:
         self.interpreter = None
 
 
+def last_run(arrays: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The inputs and outputs of a run by names that tell them apart."""
+    return {f"in {n}": a for n, a in arrays.items()} | {f"out {n}": a for n, a in out.items()}
+
+
 class Worker:
     """An `Engine` in another process, called by name over pipes."""
 
@@ -111,10 +117,15 @@ class Worker:
             [sys.executable, "-m", __name__.rpartition(".")[0] + ".worker"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        self._there: dict[str, np.ndarray] = {}  # inputs and outputs of the last run, which the process has too
         self._call("open", path, threads)
 
     def run(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return self._call("run", arrays)
+        """As `Engine.run`. Arrays that the process has, and nobody can have changed, are sent by name."""
+        names = {id(a): name for name, a in self._there.items() if not a.flags.writeable}
+        out = self._call("run", {n: names.get(id(a), a) for n, a in arrays.items()})
+        self._there = last_run(arrays, out)
+        return out
 
     def reset(self) -> None:
         self._call("reset")
