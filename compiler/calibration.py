@@ -8,6 +8,7 @@ from typing import Any
 from ..ir.errors import UsageError
 from .audio import read_samples
 from .front_end import hearing
+from .in_turn import in_turn, pieces
 from .recordings import Summary
 from .samples import Feeds, as_feeds, check_limits, filled
 from .settings import Settings
@@ -15,7 +16,9 @@ from .subject import Subject, limits
 
 
 def calibration_feeds(subject: Subject, settings: Settings, found: Summary | None = None) -> list[Feeds]:
-    """The calibration samples as feeds. `found` is told what became of those of a folder.
+    """The calibration samples as feeds; a graph with states hears them in turn (`Turns`).
+
+    A recording longer than its input is cut into pieces. `found` is told what became of the samples of a folder.
 
     Raises `UsageError`: as `read_samples`, SC057 for a folder in which everything is silent, SC035 for an empty list,
     SC110 to SC112 for arrays given in Python that do not fit the model.
@@ -25,23 +28,23 @@ def calibration_feeds(subject: Subject, settings: Settings, found: Summary | Non
         return []
     graph, features = next(iter(subject.module.graphs.values())), hearing(subject.module)
 
-    def take(name: str, sample: Any) -> Feeds:
-        feeds = as_feeds(graph, filled(graph, features(sample)))
-        check_limits(graph, feeds, limits(subject.module), name)
-        return feeds
+    def take(name: str, sample: Any) -> list[Feeds]:
+        calls = [as_feeds(graph, filled(graph, piece)) for piece in pieces(graph, features(sample))]
+        check_limits(graph, calls[0], limits(subject.module), name)
+        return calls
 
     if not isinstance(given, (str, Path)):
-        feeds = [take(f"calibration sample {number}", sample) for number, sample in enumerate(given, 1)]
-        if not feeds:
+        calls = [take(f"calibration sample {number}", sample) for number, sample in enumerate(given, 1)]
+        if not calls:
             raise UsageError("SC035", "no calibration samples were given")
-        return feeds
+        return in_turn(graph, calls)
     found = Summary() if found is None else found
     rate = settings.sample_rate or subject.module.meta.get("sample_rate")
-    feeds = list(read_samples(Path(given), rate, take, found))
+    calls = list(read_samples(Path(given), rate, take, found))
     if len({name for name, note in found.notes if note.kind == "silent"}) == found.used:
         raise UsageError(
             "SC057",
             f"nothing to calibrate with: all {found.used} recordings that can be read in {given} are silent",
             hints=["recordings of what the model will hear"],
         )
-    return feeds
+    return in_turn(graph, calls)

@@ -13,6 +13,7 @@ from ..ir.expr import symbols
 from ..ir.graph import Graph, Module
 from ..ir.interpreter import bind_sizes
 from ..ir.text import retyped
+from ..ir.turns import calls_in
 from ..lowering.manifest import manifest_of
 from ..lowering.stream_session import BatchSession
 from ..lowering.streaming import RANGE_SUFFIX, Layout, layout_of
@@ -53,7 +54,7 @@ def rewrite_loss(
 ) -> Difference:
     """What the rewrites lose on `feeds`; raises where the graph was not the model even before them."""
     normal, rewritten = (next(iter(m.graphs.values())) for m in (stages.normal, stages.rewritten))
-    expected = [finite(normal.output_names, reference(feed)) for feed in feeds]
+    expected = [finite(normal.output_names, reference(*calls_in(feed))) for feed in feeds]
     own = lambda graph, feed: compared(tokens, graph.output_names, run(graph, feed))
     before = worst(difference(own(normal, feed), right) for feed, right in zip(feeds, expected))
     hold("the captured graph", "the model", before, "float32")

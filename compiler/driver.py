@@ -12,6 +12,7 @@ from ..ir.errors import SpeechcError, UnsupportedError, UsageError
 from ..ir.graph import Loc, Module
 from ..ir.interpreter import bind_sizes
 from ..ir.text import clone
+from ..ir.turns import calls_in
 from ..lowering.manifest import Manifest, manifest_path
 from ..lowering.target import Session, Target
 from ..lowering.target import target as find_target
@@ -255,7 +256,7 @@ def check_integers(module: Module, target: str, context: Context) -> None:
 
 def proof_samples(samples: list[Feeds]) -> list[Feeds]:
     """The shortest and the longest of the calibration samples."""
-    size = lambda feeds: sum(a.size for a in feeds.values())
+    size = lambda feeds: sum(a.size for call in calls_in(feeds) for a in call.values())
     return [min(samples, key=size), max(samples, key=size)] if len(samples) > 1 else samples
 
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from ..ir.errors import SpeechcError
 from ..ir.graph import Graph, Module
-from ..ir.interpreter import run as interpret
+from ..ir.turns import joined, play
 from ..lowering.target import Session, target
 
 
 class Executor:
-    """Callable as (graph, feeds) → outputs; keeps the session of the last graph."""
+    """Callable as (graph, *calls) → outputs, `joined` where there are several; keeps the session of the last graph."""
 
     def __init__(self):
         self._graph: Graph | None = None
@@ -23,14 +23,14 @@ class Executor:
         self._session: Session | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="speechc-")
 
-    def __call__(self, graph: Graph, feeds: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+    def __call__(self, graph: Graph, *calls: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
         if graph is not self._graph:
             self._graph, self._session = graph, self._open(graph)
         if self._session is None:
-            return interpret(graph, feeds)
+            return play(graph, *calls)
         self._session.reset()
-        out = self._session.run_named(feeds)
-        return tuple(out[name] for name in graph.output_names)
+        made = map(self._session.run_named, calls)
+        return joined([[out[name] for name in graph.output_names] for out in made])
 
     def _open(self, graph: Graph) -> Session | None:
         path = Path(self._folder.name) / "graph.onnx"

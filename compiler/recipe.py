@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..ir.turns import calls_in
 from .samples import Feeds
 from .settings import Settings
 from .streaming import Streaming
@@ -40,10 +41,11 @@ def settings_of(made: Mapping[str, Any], calibration: Any, folder: Path) -> Sett
 
 
 def digest(samples: Sequence[Feeds]) -> dict[str, Any]:
-    """How many samples there are, and a digest of their values in order."""
+    """How many samples there are (of several calls: the calls), and a digest of their values in order."""
     seen = hashlib.sha256()
-    for feeds in samples:
+    calls = [feeds for sample in samples for feeds in calls_in(sample)]
+    for feeds in calls:
         for name, array in feeds.items():
             seen.update(f"{name} {array.dtype} {array.shape}".encode())
             seen.update(np.ascontiguousarray(array).tobytes())
-    return {"samples": len(samples), "sha256": seen.hexdigest()[:16]}
+    return {"samples": len(calls), "sha256": seen.hexdigest()[:16]}

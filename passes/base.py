@@ -17,7 +17,7 @@ import numpy as np
 from ..ir import plugins
 from ..ir.errors import UsageError
 from ..ir.graph import Graph, Loc, Op
-from ..ir.interpreter import run as interpret
+from ..ir.turns import calls_in, play
 
 STAGES = ("import", "normalize", "streaming", "optimize", "compress", "legalize", "emit")
 PASSES: dict[str, type[Pass]] = {}
@@ -111,13 +111,14 @@ class Remark:
 class Context:
     """What the compiler gives every pass: remarks, a budget of changes, samples, and a way to run a graph fast.
 
-    `executor(graph, feeds)` returns the outputs of a graph; `samples` are feeds to calibrate with, `trials` feeds that
-    are typical enough to look at the range of values with; `limit` is how many more changes may be made (None: any
-    number), so that a faulty one can be bisected. `meta` are the facts of the module (`Module.meta`): a pass that makes
-    others true says so there.
+    `executor(graph, *calls)` returns the outputs of a graph, `joined` where there are several calls (`ir.turns`);
+    `samples` are feeds to calibrate with, `Turns` where a graph has states; `trials` are feeds that are typical enough
+    to look at the range of values with; `limit` is how many more changes may be made (None: any number), so that a
+    faulty one can be bisected. `meta` are the facts of the module (`Module.meta`): a pass that makes others true says
+    so there.
     """
 
-    executor: Callable[[Graph, Mapping[str, np.ndarray]], tuple[np.ndarray, ...]] | None = None
+    executor: Callable[..., tuple[np.ndarray, ...]] | None = None
     samples: list[Mapping[str, np.ndarray]] = field(default_factory=list)
     limit: int | None = None
     remarks: list[Remark] = field(default_factory=list)
@@ -127,8 +128,11 @@ class Context:
     _told: set = field(default_factory=set)
 
     def run(self, graph: Graph, feeds: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-        """The outputs of `graph`, by the fast executor where there is one, else by the interpreter."""
-        return (self.executor or interpret)(graph, feeds)
+        """The outputs of `graph`, by the fast executor where there is one, else by the interpreter.
+
+        Of a sample of several calls (`Turns`) those of all, along a new first axis.
+        """
+        return (self.executor or play)(graph, *calls_in(feeds))
 
     def copy(self) -> Context:
         """One more, with what was said so far, for a graph that goes its own way from here."""

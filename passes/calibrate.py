@@ -10,9 +10,10 @@ import numpy as np
 from ..ir.errors import NumericalError, UsageError
 from ..ir.expr import evaluate
 from ..ir.graph import Graph, Module, Op, Value
-from ..ir.interpreter import bind_sizes
+from ..ir.interpreter import bind_sizes, initial_states
 from ..ir.interpreter import run as interpret
 from ..ir.text import clone
+from ..ir.turns import calls_in
 from ..ir.types import LIMITS
 from .base import Context
 
@@ -128,6 +129,7 @@ def observe(
 
     With a fast executor the graph runs once a sample and group of values, as a copy that returns them; a group's
     activations take at most `MEMORY` bytes. Without one the interpreter hands every result over as it is computed.
+    A sample of several calls shows what the graph meets in all of them.
     """
     samples = context.samples if samples is None else samples
     if not samples:
@@ -147,9 +149,10 @@ def observe(
 
     inputs = [v for v in values if v.kind == "input"]
     results = [v for v in values if v.kind == "result"]
-    for feeds in samples:
-        for v in inputs:
-            add(v, feeds[v.name])
+    for sample in samples:
+        for feeds in calls_in(sample):
+            for v in inputs:
+                add(v, feeds[v.name])
     if context.executor is None:
         _watch(graph, results, samples, add)
     else:
@@ -182,17 +185,20 @@ def _watch(graph: Graph, results: list[Value], samples: Sequence[Feeds], add) ->
             if id(v) in wanted:
                 add(v, array)
 
-    for feeds in samples:
-        interpret(graph, feeds, watch=watch)
+    for sample in samples:
+        states = initial_states(graph)
+        for feeds in calls_in(sample):
+            interpret(graph, feeds, states, watch)
 
 
 def _groups(graph: Graph, results: list[Value], samples: Sequence[Feeds]) -> list[list[Value]]:
     """The values in runs that fit into `MEMORY` for the largest sample."""
     sizes = max((bind_sizes(graph, feeds) for feeds in samples), key=lambda s: sum(s.values()))
+    calls = max(len(calls_in(feeds)) for feeds in samples)
     groups: list[list[Value]] = []
     room = 0
     for v in results:
-        needed = 4 * int(np.prod([evaluate(s, sizes) for s in v.type.sizes], dtype=np.int64))
+        needed = 4 * calls * int(np.prod([evaluate(s, sizes) for s in v.type.sizes], dtype=np.int64))
         if not groups or needed > room:
             groups.append([])
             room = MEMORY

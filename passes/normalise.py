@@ -87,7 +87,7 @@ class Normalise(Pass):
         copy = returning(graph, values) if values else None
         for feeds in context.samples if values else ():
             for total, array in zip(totals, context.run(copy, feeds), strict=True):
-                total += array
+                total += array.reshape(-1, *total.shape).mean(0)  # of several calls, where it is a sample of such
         for v, total in zip(values, totals):
             if not context.allow():
                 return

@@ -71,6 +71,23 @@ def test_segments_as_its_authors_find_them(target, rate, data, tmp_path):
     assert stream.flush().segments == heard.segments
 
 
+@pytest.mark.parametrize("target", ["onnx", "tflite"])
+def test_int8_follows_its_states(target, data, tmp_path):
+    path = tmp_path / f"vad.{target}"
+    status, said, errors = run(
+        data / "silero_vad.jit", "--target", target, "--input", "x=f32[1,512]", "--input", "sr=16000",
+        "--sample-rate", "16000", "--int8", "--calibrate", AUDIO, "-o", path, "--json", cwd=tmp_path,
+    )  # fmt: skip
+    assert status == 0, errors
+    quantized = [r for r in json.loads(said)["remarks"] if "linear in integers" in r]
+    scales = sorted(float(r.split("input scale ")[1].split(",")[0]) for r in quantized)
+    assert len(scales) == 2 and scales[0] < 2 / 255  # the hidden state, within ±1: it is 0 in all first calls
+    audio = np.concatenate([read_audio(p, 16000) for p in sorted(AUDIO.glob("*.wav"))[:4]])
+    audio = audio[: len(audio) // 512 * 512]
+    found, wanted = next(iter(open_listener(path).hear(audio).outputs.values())).reshape(-1), theirs(data, audio, 16000)
+    assert 10 * np.log10(np.sum(np.square(wanted)) / np.sum((found - wanted) ** 2)) >= 20  # as the proof wants it
+
+
 def test_run_prints_speech(data, tmp_path):
     status, _, errors = run(
         data / "silero_vad.jit", "--input", "x=f32[1,256]", "--input", "sr=8000", "--sample-rate", "8000",

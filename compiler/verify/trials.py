@@ -13,16 +13,17 @@ from ...ir.errors import UsageError
 from ...ir.expr import symbols
 from ...ir.graph import Graph, Module
 from ...ir.interpreter import bind_sizes
+from ...ir.turns import Turns
 from ...lowering.manifest import Manifest
 from ..audio import ARRAYS, Sample, read_samples, samples_in
 from ..front_end import hearing
+from ..in_turn import MOST as IN_TURN
 from ..recordings import Summary
 from ..samples import Feeds, as_feeds, draw, resized, stored_feeds
 from ..subject import Subject, limits
 
 MOST = 8  # recordings of a folder: enough to see a fault, few enough for a minute
 PARTS = (1.0, 2 / 3, 1 / 4)  # of the first recording; the others are taken whole
-IN_TURN = 500  # calls of a model with states of its own: 16 s of 32 ms each
 NOISES = 4  # calls, where there are no recordings
 
 
@@ -37,6 +38,11 @@ class Trial:
     feeds: Feeds
     lengths: dict[str, int]
     after: list[Feeds] = field(default_factory=list)
+
+    @property
+    def sample(self) -> Feeds:
+        """All of it as one sample."""
+        return Turns([self.feeds, *self.after]) if self.after else self.feeds
 
     def __str__(self) -> str:
         return f"{self.name} ({', '.join(f'{n}={k}' for n, k in self.lengths.items())})" if self.lengths else self.name

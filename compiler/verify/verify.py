@@ -79,7 +79,7 @@ def verify(
         recordings = Summary()
         found, said = trials(subject, graph, manifest, asked.audio, rate, asked.most, recordings)
         progress(f"compiling {model} again, as {path.name} was")
-        built = rebuild(subject, manifest, settings, [t.feeds for t in found], progress)
+        built = rebuild(subject, manifest, settings, [t.sample for t in found], progress)
         session = Recorder(target.load(path, asked.threads), CALLS)
         reference, original = _references(built, graph)
         verdict = Verdict(
