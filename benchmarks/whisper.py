@@ -31,6 +31,7 @@ from speechc.compiler.evaluate.normalise import normaliser
 from speechc.compiler.listen.attention import AttentionListener, FileSteps
 from speechc.compiler.listen.source import BUNDLE
 from speechc.compiler.place import size_of
+from speechc.lowering import target as targets
 from timing import ratio, side_by_side
 
 RATE = 16000  # Hz
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
+    targets.ALONE = True  # LiteRT in this process, not behind a pipe
     entries = [json.loads(line) for line in given.data.read_text().splitlines()][: given.limit]
     audio = [read_audio(given.audio_root / e["audio"], RATE)[: WINDOW * RATE] for e in entries]
     with tempfile.TemporaryDirectory() as folder:
