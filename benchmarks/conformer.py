@@ -137,7 +137,13 @@ def second_route(onnx: Path, folder: Path, threads: int) -> dict[str, tuple[Path
     eight.load_quantization_recipe(recipe.dynamic_wi8_afp32())
     eight.quantize().export_model(str(folder / "peer-int8.tflite"), overwrite=True)
     made = {"onnx2tf float32, from our ONNX": plain, "  + ai-edge-quantizer, dynamic": folder / "peer-int8.tflite"}
-    return {form: (path, tflite_run(path, threads)) for form, path in made.items()}
+    loaded = {}
+    for form, path in made.items():
+        try:
+            loaded[form] = (path, tflite_run(path, threads))
+        except RuntimeError as error:
+            Console(stderr=True).print(f"{form.strip()} is left out: LiteRT does not load it: {error}")
+    return loaded
 
 
 def tflite_run(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
