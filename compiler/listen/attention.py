@@ -37,7 +37,8 @@ class FileSteps(Steps):
         memory = {}
         for port in (p for p in session.manifest.inputs if p.name in memories[0]):
             several = owner if batch_axis(port, self.rows) == 0 else owner[:1]
-            memory[port.name] = np.concatenate([memories[i][port.name] for i in several])
+            first, *others = (memories[i][port.name] for i in several)
+            memory[port.name] = np.concatenate([first, *others]) if others else first
         self.batch = BatchSession(session, memory)
 
     def next(self, tokens: Sequence[int]) -> np.ndarray:
