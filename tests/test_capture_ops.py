@@ -204,7 +204,10 @@ def pooled(x):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+QUICK = ("picks", "products", "joins")  # the others take a second and more each
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in FUNCTIONS])
 def test_family(name):
     compare(FUNCTIONS[name], (1, "T", 6), sample=23 if name == "lengths" else 9)
 

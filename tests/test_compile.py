@@ -106,6 +106,7 @@ def test_numeric_verification_and_bisection_of_the_shipped_model(tmp_path):
     assert "every pass keeps what it declares" in out
 
 
+@pytest.mark.slow
 def test_a_gate_that_is_missed_writes_nothing(tmp_path):
     status, out, err = run(DIGITS / "model.pt", "-q", "--int8", "--min-snr", "200", cwd=tmp_path)
     assert status == 5 and "SC503" in err and "dB" in err

@@ -96,6 +96,7 @@ def test_errors_of_files(files, data):
     assert made["files"][1]["wer"]["errors"] == 6 and made["counted"] == 4 and made["left_out"] == []
 
 
+@pytest.mark.slow
 def test_the_worst_are_filled_up_by_errors(files, data, tmp_path):
     """`bad` makes 1, 3, 1 and 1 errors in a, b, c and d; `good`, after it, makes none."""
     listed = ("--data", data / "list.jsonl", "--report", tmp_path / "page.html")

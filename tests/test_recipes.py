@@ -148,6 +148,7 @@ def test_a_module_is_replaced_with_its_weights():
     assert outputs(alone, 9)[0][0].shape == (1, 4, 2) and "((model))" in alone.meta["notes"][0]
 
 
+@pytest.mark.slow
 def test_a_wrong_recipe_does_not_pass(tmp_path):
     @recipe(HALF, "wrong")
     def _(module, original, x):

@@ -139,7 +139,7 @@ def streamed(artifact, x: np.ndarray, axis: int, seed: int = 0) -> np.ndarray:
 
 
 # -- all integers --------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("target", "name"), on_targets("tflite"))
+@pytest.mark.parametrize(("target", "name"), on_targets("onnx"))
 def test_integer_files_are_equal_to_the_bit(target, name, tmp_path):
     pytest.importorskip(PACKAGES[target])
     module, shape, axis, samples = model(name)
@@ -208,6 +208,7 @@ def test_step_graphs_compute_and_keep_the_same_codes(target, name):
     assert size(floats, 4) == 4 * size(kept, 1)
 
 
+@pytest.mark.slow
 def test_a_step_graph_that_is_wrong_in_float64_too_is_found_out(tmp_path, monkeypatch):
     """Codes may flip in float32, which costs dB; in float64 a thousandth is no flip and no rounding."""
     module, shape, axis, samples = model("projected")
@@ -323,6 +324,7 @@ def test_digits_of_others_are_heard_alike(digits):
 
 
 # -- without calibration, and in 16 bits ---------------------------------------------------------------------------
+@pytest.mark.slow
 def test_scales_of_a_whole_chunk_are_refused(tmp_path):
     module, _, axis, samples = model("causal")
     with pytest.raises(UnsupportedError) as error:

@@ -22,7 +22,6 @@ TARGETS = ("onnx", "tflite")
 # Of the largest value: float32 through tens of layers, summed in another order.
 FLOAT32 = 1e-4
 EQUAL, NO_MASK = "equal", "–"
-QUICK = ("ASTForAudioClassification",)
 HEAD = "| class | takes | ONNX | TFLite | padded batch, ONNX | padded batch, TFLite | recipe |"
 RULE = "|---|---|---|---|---|---|---|"
 
@@ -85,7 +84,8 @@ def rows() -> dict[str, str]:
     return {line.split("|")[1].strip(): line for line in lines[first:last]}
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in ZOO])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ZOO)
 def test_class(name, tmp_path, request):
     """Captured unmodified, compiled, and equal at three lengths: what the page says is what is found."""
     row, old = made_row(name, tmp_path), rows().get(name)

@@ -261,6 +261,7 @@ def test_a_recording_near_the_least_that_the_model_was_traced_for(samples, tmp_p
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.NPY"])
+@pytest.mark.slow
 def test_arrays_that_are_damaged(name, tmp_path):
     path = compiled(tmp_path)
     (tmp_path / name).write_bytes(b"no arrays")
