@@ -58,7 +58,12 @@ def tolerance_of(kind: str) -> float:
     return 2e-2 if "dynamic" in kind else 1e-2 if "qdq" in kind else 1e-5
 
 
-@pytest.mark.parametrize("kind", sorted(op_cases._table()))
+EVERY = sorted(op_cases._table())
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] if i % 3 else []) for i, k in enumerate(EVERY)]
+)
 def test_op(kind):
     tried = []
 

@@ -32,7 +32,8 @@ TEXTS = [*PASSES, "merge-linear{of=''}", "quantize{mode='dynamic', least=1}", "q
 TEXTS += ["conv-context{mode='chunk', chunk=12}", "normalise{mode='fixed'}", "normalise{mode='window', frames=12}"]
 TEXTS += ["bidirectional{mode='forward'}"]
 COSTLY = ("float16", "integer-ports", "free-batch", "fuse-activation")  # quick: on any graph only, and their own tests
-SHORT = [t if t in PASSES and t not in COSTLY else pytest.param(t, marks=pytest.mark.slow) for t in TEXTS]
+QUICK = [t for t in PASSES if t not in COSTLY][::2]  # all of them in the whole suite
+SHORT = [t if t in QUICK else pytest.param(t, marks=pytest.mark.slow) for t in TEXTS]
 DRAWINGS = 120
 SHARE = 0.05  # of the drawings each pass has to change
 
