@@ -20,6 +20,7 @@ from speechc.lowering.target import target
 from speechc.passes.base import Context, make
 
 ONNX = target("onnx")
+KINDS = sorted(op_cases._table())
 quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 # Ops and forms that the target declines in every form, with reasons in legal.py.
@@ -58,11 +59,8 @@ def tolerance_of(kind: str) -> float:
     return 2e-2 if "dynamic" in kind else 1e-2 if "qdq" in kind else 1e-5
 
 
-EVERY = sorted(op_cases._table())
-
-
 @pytest.mark.parametrize(
-    "kind", [pytest.param(k, marks=[pytest.mark.slow] if i % 3 else []) for i, k in enumerate(EVERY)]
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] if i % 3 else []) for i, k in enumerate(KINDS)]
 )
 def test_op(kind):
     tried = []
